@@ -23,7 +23,9 @@ pub enum ParseNameError {
 }
 
 /// A DNS label (RFC 1123), the form of every name in an enclosure. Dots are also allowed in model names.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);
 
@@ -78,7 +80,9 @@ impl fmt::Display for Name {
 }
 
 /// One version of one model, written `name@version`: the unit that is sealed, released and granted.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct ModelVersion {
     /// The model's name, also the name of its view inside the stage: `/models/<name>`.
