@@ -1,0 +1,13 @@
+//! Replays the fuzz corpus over the parsers, on the stable toolchain.
+//!
+//! The bodies of the targets live in the crates they test; `fuzz/` holds the corpus, a binary that
+//! replays it, and, for those who have a nightly toolchain, the libFuzzer entry points.
+
+use crate::shell;
+
+/// Builds and runs the replay: every corpus file, then a fixed number of mutations of each.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let mut command = shell::cargo();
+    command.args(["run", "--quiet", "--package", "casemate-fuzz", "--", "fuzz/corpus"]);
+    shell::run(&mut command)
+}

