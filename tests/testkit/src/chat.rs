@@ -1,0 +1,1 @@
+//! The example `chat`, made ready to run.
