@@ -1,0 +1,138 @@
+//! The second half of admission: what the body may say.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use super::{Admitted, BodyFault, Entitled, Permit, Refusal, tighter};
+use crate::json::{self, Count, Document, Form};
+use crate::name::ModelVersion;
+use crate::profile::{Method, Pointer, Route, Stream};
+
+/// Where every server we know reads that the answer shall come in pieces.
+static STREAM: LazyLock<Option<Pointer>> = LazyLock::new(|| "/stream".parse().ok());
+
+/// The members of a body that decide, in the order in which they are scanned for.
+struct Members<'a> {
+    pointers: Vec<&'a Pointer>,
+    stream: usize,
+    bounds: usize,
+    forbidden: usize,
+}
+
+impl<'a> Members<'a> {
+    fn of(route: &'a Route) -> Self {
+        let mut pointers = Vec::with_capacity(2 + route.max_tokens.len() + route.forbid.len());
+        pointers.extend(&route.model);
+        let stream = pointers.len();
+        pointers.extend(STREAM.as_ref());
+        let bounds = pointers.len();
+        pointers.extend(&route.max_tokens);
+        let forbidden = pointers.len();
+        pointers.extend(&route.forbid);
+        Self { pointers, stream, bounds, forbidden }
+    }
+}
+
+impl Entitled<'_> {
+    /// The most bytes of body that are worth reading for this route: none where it takes none.
+    #[must_use]
+    pub const fn takes_body(&self) -> bool {
+        match self.route.method {
+            Method::Post | Method::Put | Method::Patch => true,
+            Method::Get | Method::Delete => false,
+        }
+    }
+
+    /// Decides on `body`, which is read only as far as `max_bytes`, and gives the permit.
+    ///
+    /// # Errors
+    /// The reason for the refusal.
+    pub fn admit<'b>(self, body: &'b [u8], max_bytes: usize) -> Result<Admitted<'b>, Refusal> {
+        if !self.takes_body() {
+            return if body.is_empty() {
+                Ok(Admitted { permit: self.permit(None, false), body: Cow::Borrowed(body) })
+            } else {
+                Err(Refusal::BodyMalformed(BodyFault::Unexpected))
+            };
+        }
+        let members = Members::of(self.route);
+        let document = json::scan(body, &members.pointers, max_bytes).map_err(|error| match error {
+            json::ScanError::TooLong(_) => Refusal::BodyTooLarge,
+            other => Refusal::BodyMalformed(BodyFault::Json(other)),
+        })?;
+        let present = |index: usize| document.form(index).is_some_and(|form| form != Form::Null);
+        if (members.forbidden..members.pointers.len()).any(present) {
+            return Err(Refusal::ParameterForbidden);
+        }
+        let streams = document.truth(members.stream).map_err(Refusal::form)?.unwrap_or(false);
+        if streams && self.route.stream == Stream::None {
+            return Err(Refusal::ParameterForbidden);
+        }
+        let model = match &self.route.model {
+            Some(_) => Some(self.model(&document)?),
+            None => None,
+        };
+        let body = self.bound(&document, members.bounds, body)?;
+        Ok(Admitted { permit: self.permit(model, streams), body })
+    }
+
+    /// The model version that the body names, when both the grant and the flow hold it.
+    fn model(&self, document: &Document<'_>) -> Result<ModelVersion, Refusal> {
+        let named = match document.form(0) {
+            None | Some(Form::Null) => return Err(Refusal::ModelMissing),
+            Some(_) => document.text(0).map_err(Refusal::form)?.ok_or(Refusal::ModelMissing)?,
+        };
+        let held = |model: &&ModelVersion| {
+            let (name, version) = named.split_once('@').unwrap_or((&named, &model.version));
+            name == model.name.as_str()
+                && version == model.version
+                && self.flow.models.contains(model)
+        };
+        let mut models = self.grant.models.iter().filter(held);
+        match (models.next(), models.next()) {
+            (Some(model), None) => Ok(model.clone()),
+            // A bare name that stands for several granted versions names none of them.
+            (Some(_) | None, _) => Err(Refusal::ModelNotGranted),
+        }
+    }
+
+    /// The body, whose answer is within the bound on tokens: checked where it asks, set where it does not.
+    fn bound<'b>(
+        &self,
+        document: &Document<'b>,
+        first: usize,
+        body: &'b [u8],
+    ) -> Result<Cow<'b, [u8]>, Refusal> {
+        let most = tighter(self.flow.limits.max_tokens, self.grant.limits.max_tokens);
+        let mut asked = false;
+        for index in (first..).take(self.route.max_tokens.len()) {
+            match (document.count(index).map_err(Refusal::form)?, most) {
+                (Count::Absent, _) => {}
+                (Count::Of(count), Some(most)) if count > u64::from(most) => {
+                    return Err(Refusal::TokensOverLimit);
+                }
+                (Count::Unbounded, Some(_)) => return Err(Refusal::TokensOverLimit),
+                (Count::Of(_) | Count::Unbounded, _) => asked = true,
+            }
+        }
+        match (most, self.route.max_tokens.first()) {
+            (Some(most), Some(pointer)) if !asked => {
+                document.with_number(first, pointer, most).map(Cow::Owned).map_err(Refusal::form)
+            }
+            (Some(_) | None, _) => Ok(Cow::Borrowed(body)),
+        }
+    }
+
+    fn permit(&self, model: Option<ModelVersion>, streams: bool) -> Permit {
+        Permit {
+            subject: self.subject.clone(),
+            peer: self.peer.clone(),
+            token_id: self.token_id.to_owned(),
+            class: self.route.class.clone(),
+            model,
+            from: self.flow.from.clone(),
+            expires: self.expires,
+            streams,
+        }
+    }
+}
