@@ -1,8 +1,9 @@
 //! Makes the machine ready, builds, and hands over to the demonstration itself.
 
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 
 use crate::{build, setup, shell};
 
@@ -22,7 +23,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         bail!("the demonstration needs root: it makes namespaces, mounts and cgroups, and removes them");
     }
     prepare(arguments.no_install)?;
-    shell::run(&mut command(arguments.json))
+    // Becomes the demonstration, so that Ctrl-C reaches the one process that cleans up.
+    Err(command(arguments.json).exec()).context("cannot start the demonstration")
 }
 
 /// Runs the demonstration and returns what it printed on stdout.

@@ -16,12 +16,15 @@ pub mod identity_provider;
 pub mod leftovers;
 pub mod node;
 pub mod oci;
+pub mod person;
 pub mod programs;
 pub mod wait;
 
 
+pub use chat::Chat;
 pub use identity_provider::IdentityProvider;
 pub use node::Node;
+pub use person::Person;
 pub use programs::{Programs, Tools};
 pub use wait::wait_for;
 

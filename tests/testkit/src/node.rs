@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -51,6 +52,8 @@ impl Node {
             .arg("--bin")
             .arg(self.programs.directory())
             .args(["--issuer-listen", &self.issuer.to_string()])
+            // Ctrl-C in a terminal is for us: we take the daemon down in order.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

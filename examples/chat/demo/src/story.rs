@@ -1,0 +1,217 @@
+//! The demonstration from start to end.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use casemate_testkit::leftovers::{Snapshot, plaintext_files};
+use casemate_testkit::{Chat, IdentityProvider, Node, Person, Tools};
+use serde_json::Value;
+
+use crate::narrator::Narrator;
+use crate::refusals::{SHORT_SECONDS, Stand};
+use crate::summary::{Probe, Receipts, Refusal, Summary};
+use crate::{ask, refusals};
+
+/// Whether somebody asked to stop early; looked at between the steps.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    pub(crate) fn request(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        if self.0.load(Ordering::Relaxed) {
+            bail!("stopped; everything was taken down");
+        }
+        Ok(())
+    }
+}
+
+/// Tells it all and returns what was seen.
+pub(crate) fn tell(narrator: Narrator, stop: &Stop) -> anyhow::Result<Summary> {
+    let mut summary = Summary::default();
+    let before = Snapshot::take();
+    let tools = Tools::locate();
+
+    narrator.heading("Preparing");
+    let provider = IdentityProvider::start(&tools)?;
+    narrator.say(&format!("an OpenID provider listens on {}", provider.issuer()));
+    let mut node = Node::start()?;
+    narrator.say(&format!("casemated runs, with its state below {}", node.directory().display()));
+    stop.check()?;
+    let started = Instant::now();
+    let chat = Chat::prepare(&node, &tools, &provider)?;
+    narrator.say(&format!(
+        "keys made, model sealed, image packed in {:.1} s",
+        started.elapsed().as_secs_f64()
+    ));
+    stop.check()?;
+
+    narrator.heading("casemate up");
+    let started = Instant::now();
+    node.run_casemate(&["up", &chat.file().display().to_string()])?;
+    narrator.say(&format!("both stages admit calls after {:.1} s", started.elapsed().as_secs_f64()));
+    narrator.say(node.run_casemate(&["status"])?.trim_end());
+    stop.check()?;
+
+    narrator.heading("Login and ticket");
+    let alice = Person::log_in(&node, &provider, "alice", &["analysts"])?;
+    let bob = Person::log_in(&node, &provider, "bob", &["analysts"])?;
+    let lifetime = SHORT_SECONDS.to_string();
+    let short = alice.ticket(&node, "redact", &["--lifetime", &lifetime])?;
+    let short = (short, Instant::now());
+    let exchanged = casemate_testkit::programs::output(
+        alice.casemate(&node).args(["ticket", "exchange", "--stage", "redact"]),
+    )?;
+    narrator.say(exchanged.trim_end());
+    stop.check()?;
+
+    narrator.heading("A question");
+    narrator.say(&format!("> {QUESTION}"));
+    let answer = ask::ask(narrator, &node, &chat, &alice, QUESTION)?;
+    narrator.say(&format!("(first token after {} ms)", answer.first_token_ms));
+    summary.first_token_ms = answer.first_token_ms;
+    summary.answer = answer.text;
+    stop.check()?;
+
+    narrator.heading("What does not work, and who decided");
+    let stand = Stand { node: &node, chat: &chat, holder: &alice, other: &bob, short };
+    summary.refusals = refusals::collect(&stand, |refusal| narrator.say(&line(refusal)))?;
+    stop.check()?;
+    let (egress, probe) = probe(&node)?;
+    narrator.say(&line(&egress));
+    summary.refusals.push(egress);
+    summary.probe = probe;
+
+    narrator.heading("casemate probe: attacks from inside");
+    narrator.say(&format!(
+        "{} checks: {} blocked, {} open, {} inconclusive, {} not applicable",
+        probe.checks, probe.blocked, probe.open, probe.inconclusive, probe.not_applicable
+    ));
+    stop.check()?;
+
+    narrator.heading("Receipts");
+    summary.receipts = receipts(narrator, &node)?;
+    stop.check()?;
+
+    narrator.heading("casemate down");
+    node.run_casemate(&["down", "chat"])?;
+    summary.leftovers = take_down(node, provider, &chat, &before, &tools)?;
+    if summary.leftovers.is_empty() {
+        narrator.say("nothing is left: no process, mount, namespace, cgroup, port or plaintext file");
+    }
+    for leftover in &summary.leftovers {
+        narrator.say(&format!("left over: {leftover}"));
+    }
+    Ok(summary)
+}
+
+fn line(refusal: &Refusal) -> String {
+    let status = refusal.status.map_or_else(|| "---".to_owned(), |status| status.to_string());
+    let mark = if refusal.refused { "refused" } else { "NOT REFUSED" };
+    format!("{mark} {status}  {:<42} {} [{}]", refusal.name, refusal.reason, refusal.by)
+}
+
+/// Runs the prober in every stage; its summary, and what it found about getting out.
+fn probe(node: &Node) -> anyhow::Result<(Refusal, Probe)> {
+    let output = node.casemate(&node.path("home")).args(["probe", "--json"]).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let report: Value = serde_json::from_str(text.trim())
+        .with_context(|| format!("casemate probe: {}", String::from_utf8_lossy(&output.stderr)))?;
+    let summary = report.get("summary").context("the probe's report has no summary")?;
+    let count = |name: &str| {
+        let dashed = name.replace('_', "-");
+        let held = summary.get(name).or_else(|| summary.get(&dashed));
+        held.and_then(Value::as_u64).with_context(|| format!("the summary has no {name}"))
+    };
+    let probe = Probe {
+        checks: count("checks")?,
+        blocked: count("blocked")?,
+        open: count("open")?,
+        inconclusive: count("inconclusive")?,
+        not_applicable: count("not_applicable")?,
+    };
+    let findings = findings(&report);
+    let text = |finding: &Value, member: &str| {
+        finding.get(member).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let egress: Vec<&Value> =
+        findings.iter().copied().filter(|finding| text(finding, "category") == "egress").collect();
+    let blocked =
+        egress.iter().filter(|finding| text(finding, "verdict") == "blocked").count();
+    let open = egress.iter().filter(|finding| text(finding, "verdict") == "open").count();
+    let mut layers: Vec<String> =
+        egress.iter().map(|finding| text(finding, "layer")).filter(|l| !l.is_empty()).collect();
+    layers.sort();
+    layers.dedup();
+    let refusal = Refusal {
+        name: "egress from inside a stage".to_owned(),
+        status: None,
+        reason: format!("{blocked} of {} ways out tried and stopped", egress.len()),
+        by: layers.join(", "),
+        refused: blocked > 0 && open == 0,
+    };
+    Ok((refusal, probe))
+}
+
+/// All findings of a report, wherever they stand in it.
+fn findings(report: &Value) -> Vec<&Value> {
+    match report {
+        Value::Array(items) => items.iter().flat_map(findings).collect(),
+        Value::Object(members) if members.contains_key("verdict") => vec![report],
+        Value::Object(members) => members.values().flat_map(findings).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn receipts(narrator: Narrator, node: &Node) -> anyhow::Result<Receipts> {
+    let text = node.run_casemate(&["receipts", "list", "--json"])?;
+    let list: Value = serde_json::from_str(text.trim()).context("receipts list --json")?;
+    let receipts = list.as_array().or_else(|| list.get("receipts")?.as_array());
+    let receipts = receipts.context("receipts list --json has no list")?;
+    let mut kinds: Vec<&str> =
+        receipts.iter().filter_map(|receipt| receipt.get("kind")?.as_str()).collect();
+    kinds.dedup();
+    narrator.say(&format!("{} receipts: {}", receipts.len(), kinds.join(", ")));
+    let verify = node.casemate(&node.path("home")).args(["receipts", "verify"]).output()?;
+    narrator.say(&format!(
+        "receipts verify: {}{}",
+        String::from_utf8_lossy(&verify.stdout).trim_end(),
+        String::from_utf8_lossy(&verify.stderr).trim_end()
+    ));
+    Ok(Receipts { count: u64::try_from(receipts.len())?, verified: verify.status.success() })
+}
+
+/// Ends everything and looks for what is still there.
+fn take_down(
+    mut node: Node,
+    provider: IdentityProvider,
+    chat: &Chat,
+    before: &Snapshot,
+    tools: &Tools,
+) -> anyhow::Result<Vec<String>> {
+    let ports = [node.issuer().port(), chat.gate().port()];
+    node.stop()?;
+    drop(provider);
+    // A piece from the middle of the model: no file of ours may hold it in plain.
+    let model = fs::read(tools.model()?)?;
+    let middle = model.len() / 2;
+    let needle = model.get(middle..middle + 64).context("the model is too short")?;
+    let mut left = Snapshot::leftovers(before, node.directory(), &ports);
+    for file in plaintext_files(node.directory(), needle)? {
+        left.push(format!("plaintext {}", file.display()));
+    }
+    let directory = node.directory().to_owned();
+    drop(node);
+    if directory.exists() {
+        left.push(format!("directory {}", directory.display()));
+    }
+    Ok(left)
+}
+
+const QUESTION: &str = "My address is alice@example.org. What is a fortress? Answer in one sentence.";

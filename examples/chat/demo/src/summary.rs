@@ -1,0 +1,64 @@
+//! What the demonstration saw, as the one JSON object it ends with.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything, in the order it was seen.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Summary {
+    /// What the model said.
+    pub(crate) answer: String,
+    /// From sending the question to the first token.
+    pub(crate) first_token_ms: u64,
+    /// What must not work.
+    pub(crate) refusals: Vec<Refusal>,
+    /// Attacks from inside, by verdict.
+    pub(crate) probe: Probe,
+    /// The signed records.
+    pub(crate) receipts: Receipts,
+    /// What is still there at the end.
+    pub(crate) leftovers: Vec<String>,
+}
+
+/// One call that must not work.
+#[derive(Debug, Serialize)]
+pub(crate) struct Refusal {
+    /// What was tried.
+    pub(crate) name: String,
+    /// The HTTP status; none when it never came to HTTP.
+    pub(crate) status: Option<u16>,
+    /// Why it was refused.
+    pub(crate) reason: String,
+    /// Who decided.
+    pub(crate) by: String,
+    /// Whether it was refused as it must be.
+    pub(crate) refused: bool,
+}
+
+/// Counts of verdicts.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Probe {
+    pub(crate) checks: u64,
+    pub(crate) blocked: u64,
+    pub(crate) open: u64,
+    pub(crate) inconclusive: u64,
+    pub(crate) not_applicable: u64,
+}
+
+/// The chain of receipts.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Receipts {
+    pub(crate) count: u64,
+    pub(crate) verified: bool,
+}
+
+impl Summary {
+    /// Whether everything was as promised.
+    pub(crate) fn held(&self) -> bool {
+        !self.answer.is_empty()
+            && self.refusals.iter().all(|refusal| refusal.refused)
+            && self.probe.checks > 0
+            && self.probe.open == 0
+            && self.receipts.verified
+            && self.leftovers.is_empty()
+    }
+}
