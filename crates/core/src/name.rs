@@ -12,7 +12,9 @@ pub enum ParseNameError {
     #[error("`{0}` has {len} characters; a name has 1 to 63", len = .0.len())]
     Length(String),
     /// The name has a character outside the allowed set or in the wrong place.
-    #[error("`{0}` is not a name: use lower-case letters, digits and `-`, starting and ending with a letter or digit")]
+    #[error(
+        "`{0}` is not a name: use lower-case letters, digits and `-`, starting and ending with a letter or digit"
+    )]
     Character(String),
     /// A model reference without its version.
     #[error("`{0}` names no version; write `name@version`")]
@@ -23,9 +25,7 @@ pub enum ParseNameError {
 }
 
 /// A DNS label (RFC 1123), the form of every name in an enclosure. Dots are also allowed in model names.
-#[derive(
-    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
-)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);
 
@@ -80,9 +80,7 @@ impl fmt::Display for Name {
 }
 
 /// One version of one model, written `name@version`: the unit that is sealed, released and granted.
-#[derive(
-    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
-)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ModelVersion {
     /// The model's name, also the name of its view inside the stage: `/models/<name>`.
@@ -95,13 +93,17 @@ impl FromStr for ModelVersion {
     type Err = ParseNameError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, version) =
-            text.split_once('@').ok_or_else(|| ParseNameError::NoVersion(text.to_owned()))?;
+        let (name, version) = text
+            .split_once('@')
+            .ok_or_else(|| ParseNameError::NoVersion(text.to_owned()))?;
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         if version.is_empty() || version.len() > 63 || !version.bytes().all(legal) {
             return Err(ParseNameError::Version(version.to_owned()));
         }
-        Ok(Self { name: name.parse()?, version: version.to_owned() })
+        Ok(Self {
+            name: name.parse()?,
+            version: version.to_owned(),
+        })
     }
 }
 
