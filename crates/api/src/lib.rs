@@ -6,4 +6,7 @@
 //! that one of them does not know is a fault and not a newer version.
 
 pub mod client;
+pub mod gate;
+pub mod issuer;
 pub mod v1;
+pub mod vault;
