@@ -16,6 +16,7 @@
 
 pub mod capability;
 pub mod cgroup;
+pub mod inherit;
 pub mod landlock;
 pub mod memory;
 pub mod mount;
