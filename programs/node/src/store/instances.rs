@@ -1,0 +1,129 @@
+//! Which processes were started, so that a daemon that comes after a kill can find them.
+//!
+//! A process id alone says nothing after a while: a row also has the start time in clock ticks and
+//! the boot it belongs to, and only a process that matches all of them is ours to end.
+
+use super::{Store, StoreError};
+
+/// What a recorded process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InstanceKind {
+    Issuer,
+    Gate,
+    Vault,
+    Stage,
+}
+
+impl InstanceKind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Issuer => "issuer",
+            Self::Gate => "gate",
+            Self::Vault => "vault",
+            Self::Stage => "stage",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Issuer, Self::Gate, Self::Vault, Self::Stage]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+    }
+}
+
+/// One process that was started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Instance {
+    pub(crate) kind: InstanceKind,
+    /// `enclosure.stage`, or the model of a vault.
+    pub(crate) name: String,
+    pub(crate) pid: i32,
+    /// Field 22 of `/proc/PID/stat`.
+    pub(crate) start_ticks: u64,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub(crate) boot: String,
+}
+
+impl Store {
+    /// Remembers a process before anything depends on it.
+    pub(crate) fn add_instance(&self, instance: &Instance) -> Result<(), StoreError> {
+        self.rows().execute(
+            "INSERT OR REPLACE INTO instances (kind, name, pid, start_ticks, boot)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            (
+                instance.kind.as_str(),
+                &instance.name,
+                instance.pid,
+                i64::try_from(instance.start_ticks).unwrap_or(i64::MAX),
+                &instance.boot,
+            ),
+        )?;
+        Ok(())
+    }
+
+    /// Forgets a process that is gone.
+    pub(crate) fn remove_instance(&self, kind: InstanceKind, name: &str) -> Result<(), StoreError> {
+        self.rows().execute(
+            "DELETE FROM instances WHERE kind = ?1 AND name = ?2",
+            (kind.as_str(), name),
+        )?;
+        Ok(())
+    }
+
+    /// Every process that was started and not yet seen to be gone.
+    pub(crate) fn instances(&self) -> Result<Vec<Instance>, StoreError> {
+        let rows = self.rows();
+        let mut statement =
+            rows.prepare("SELECT kind, name, pid, start_ticks, boot FROM instances")?;
+        let found = statement.query_map([], |row| {
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, i32>(2)?,
+                row.get::<_, i64>(3)?,
+                row.get::<_, String>(4)?,
+            ))
+        })?;
+        let mut instances = Vec::new();
+        for row in found {
+            let (kind, name, pid, start_ticks, boot) = row?;
+            // A kind written by a later version: not ours to touch.
+            let Some(kind) = InstanceKind::parse(&kind) else {
+                continue;
+            };
+            let start_ticks = start_ticks.unsigned_abs();
+            instances.push(Instance {
+                kind,
+                name,
+                pid,
+                start_ticks,
+                boot,
+            });
+        }
+        Ok(instances)
+    }
+
+    /// The oldest epoch of a model that may still be opened here: the newest one seen.
+    pub(crate) fn minimum_epoch(&self, model: &str) -> Result<u64, StoreError> {
+        use rusqlite::OptionalExtension as _;
+        let epoch: Option<i64> = self
+            .rows()
+            .query_row(
+                "SELECT epoch FROM epochs WHERE model = ?1",
+                [model],
+                |row| row.get(0),
+            )
+            .optional()?;
+        Ok(epoch.unwrap_or(0).unsigned_abs())
+    }
+
+    /// Remembers that `epoch` of a model was opened; never goes back.
+    pub(crate) fn raise_epoch(&self, model: &str, epoch: u64) -> Result<(), StoreError> {
+        self.rows().execute(
+            "INSERT INTO epochs (model, epoch) VALUES (?1, ?2)
+             ON CONFLICT (model) DO UPDATE SET epoch = MAX(epoch, excluded.epoch)",
+            (model, i64::try_from(epoch).unwrap_or(i64::MAX)),
+        )?;
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use casemate_core::event::{Event, Severity, kind};
+use casemate_core::receipt::{Assurance, ReceiptKind, verify_chain};
+use casemate_core::time::UnixTime;
+
+use super::*;
+use crate::keys::NodeKey;
+
+fn scratch(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("casemated-store-{}-{name}", std::process::id()));
+    std::fs::remove_dir_all(&path).ok();
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}
+
+fn open(state: &Path) -> Store {
+    let key = ReceiptKey::open(state, &NodeKey::open(state).unwrap()).unwrap();
+    Store::open(state, Arc::new(key)).unwrap()
+}
+
+fn draft(subject: &str) -> Draft {
+    Draft {
+        time: UnixTime(7),
+        kind: ReceiptKind::StageAttested,
+        subject: subject.to_owned(),
+        facts: BTreeMap::new(),
+        assurance: Assurance::Software,
+    }
+}
+
+#[test]
+fn the_chain_goes_on_where_an_earlier_daemon_stopped() {
+    let state = scratch("chain");
+    open(&state)
+        .record(vec![draft("one"), draft("two")])
+        .unwrap();
+    let store = open(&state);
+    store.record(vec![draft("three")]).unwrap();
+    let receipts = store.receipts().unwrap();
+    assert_eq!(
+        receipts
+            .iter()
+            .map(|receipt| receipt.seq)
+            .collect::<Vec<_>>(),
+        [0, 1, 2]
+    );
+    assert!(verify_chain(&receipts, |_, _| true).is_ok());
+}
+
+#[test]
+fn receipts_of_many_threads_form_one_chain() {
+    let state = scratch("threads");
+    let store = Arc::new(open(&state));
+    let threads: Vec<_> = (0..8)
+        .map(|number| {
+            let store = Arc::clone(&store);
+            std::thread::spawn(move || {
+                for _ in 0..10 {
+                    store.record(vec![draft(&number.to_string())]).unwrap();
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    let receipts = store.receipts().unwrap();
+    assert_eq!(receipts.len(), 80);
+    assert!(verify_chain(&receipts, |_, _| true).is_ok());
+}
+
+#[test]
+fn a_full_disk_refuses_the_receipt_and_the_chain_stays_whole() {
+    let state = scratch("full");
+    let key = ReceiptKey::open(&state, &NodeKey::open(&state).unwrap()).unwrap();
+    let store = Store::open(&state, Arc::new(key)).unwrap();
+    store.record(vec![draft("before")]).unwrap();
+    // The page limit of SQLite stands in for the disk: it fails with the same error.
+    let limited = connection(&state.join("casemated.db"), "FULL").unwrap();
+    limited.pragma_update(None, "max_page_count", 12).unwrap();
+    let key = ReceiptKey::open(&state, &NodeKey::open(&state).unwrap()).unwrap();
+    let writer = receipts::Writer::start(limited, Arc::new(key)).unwrap();
+    let mut big = draft("big");
+    big.facts.insert("filler".to_owned(), "x".repeat(200_000));
+    assert!(matches!(writer.record(vec![big]), Err(StoreError::Full)));
+    writer.record(vec![draft("after")]).unwrap();
+    assert!(verify_chain(&store.receipts().unwrap(), |_, _| true).is_ok());
+}
+
+#[test]
+fn events_come_back_in_order_after_a_number() {
+    let store = open(&scratch("events"));
+    for _ in 0..3 {
+        store
+            .add_event(Event::new(UnixTime(1), kind::NODE_STARTED, Severity::Info))
+            .unwrap();
+    }
+    let page = store.events(1, 10).unwrap();
+    assert_eq!(
+        page.iter().map(|(number, _)| *number).collect::<Vec<_>>(),
+        [2, 3]
+    );
+}
+
+#[test]
+fn an_epoch_never_goes_back() {
+    let store = open(&scratch("epochs"));
+    store.raise_epoch("m@1", 5).unwrap();
+    store.raise_epoch("m@1", 3).unwrap();
+    assert_eq!(store.minimum_epoch("m@1").unwrap(), 5);
+}
