@@ -108,6 +108,7 @@ pub struct Entitled<'a> {
     subject: &'a SpiffeId,
     token_id: &'a str,
     peer: &'a SpiffeId,
+    issued: UnixTime,
     expires: UnixTime,
 }
 
@@ -139,9 +140,7 @@ pub fn entitle<'a>(
     if shown.issued > now {
         return Err(Refusal::TicketMalformed);
     }
-    if standing.revoked.covers(shown.token_id, shown.subject)
-        || standing.revoked.covers_subject(peer.id)
-    {
+    if standing.revoked.covers(shown.token_id, shown.subject, peer.id, shown.issued) {
         return Err(Refusal::TicketRevoked);
     }
     let route = find_route(&stage.profile, call)?;
@@ -156,10 +155,13 @@ pub fn entitle<'a>(
         subject: shown.subject,
         token_id: shown.token_id,
         peer: peer.id,
+        issued: shown.issued,
         expires: shown.expires.min(peer.expires),
     };
-    let per_minute =
-        tighter(flow.limits.requests_per_minute, shown.grant.limits.requests_per_minute);
+    let per_minute = tighter(
+        flow.limits.requests_per_minute,
+        shown.grant.limits.requests_per_minute,
+    );
     match per_minute {
         Some(most) if !rates.take(shown.subject, most, now) => Err(Refusal::RateLimited),
         Some(_) | None => Ok(entitled),
@@ -286,7 +288,9 @@ fn find_flow<'a>(
     if from_here.peek().is_none() {
         return Err(Refusal::NoFlow);
     }
-    from_here.find(|flow| flow.routes.contains(class)).ok_or(Refusal::RouteDenied)
+    from_here
+        .find(|flow| flow.routes.contains(class))
+        .ok_or(Refusal::RouteDenied)
 }
 
 /// The tighter of two bounds, either of which may be absent.

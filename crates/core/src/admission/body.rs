@@ -29,7 +29,12 @@ impl<'a> Members<'a> {
         pointers.extend(&route.max_tokens);
         let forbidden = pointers.len();
         pointers.extend(&route.forbid);
-        Self { pointers, stream, bounds, forbidden }
+        Self {
+            pointers,
+            stream,
+            bounds,
+            forbidden,
+        }
     }
 }
 
@@ -50,35 +55,49 @@ impl Entitled<'_> {
     pub fn admit<'b>(self, body: &'b [u8], max_bytes: usize) -> Result<Admitted<'b>, Refusal> {
         if !self.takes_body() {
             return if body.is_empty() {
-                Ok(Admitted { permit: self.permit(None, false), body: Cow::Borrowed(body) })
+                Ok(Admitted {
+                    permit: self.permit(None, false),
+                    body: Cow::Borrowed(body),
+                })
             } else {
                 Err(Refusal::BodyMalformed(BodyFault::Unexpected))
             };
         }
         let members = Members::of(self.route);
-        let document = json::scan(body, &members.pointers, max_bytes).map_err(|error| match error {
-            json::ScanError::TooLong(_) => Refusal::BodyTooLarge,
-            other => Refusal::BodyMalformed(BodyFault::Json(other)),
-        })?;
+        let document =
+            json::scan(body, &members.pointers, max_bytes).map_err(|error| match error {
+                json::ScanError::TooLong(_) => Refusal::BodyTooLarge,
+                other => Refusal::BodyMalformed(BodyFault::Json(other)),
+            })?;
         let present = |index: usize| document.form(index).is_some_and(|form| form != Form::Null);
         if (members.forbidden..members.pointers.len()).any(present) {
             return Err(Refusal::ParameterForbidden);
         }
-        let streams = document.truth(members.stream).map_err(Refusal::form)?.unwrap_or(false);
+        let streams = document
+            .truth(members.stream)
+            .map_err(Refusal::form)?
+            .unwrap_or(false);
         if streams && self.route.stream == Stream::None {
             return Err(Refusal::ParameterForbidden);
         }
         let model = match &self.route.model {
-            Some(_) => Some(self.model(&document)?),
+            Some(_) => self.model(&document)?,
             None => None,
         };
         let body = self.bound(&document, members.bounds, body)?;
-        Ok(Admitted { permit: self.permit(model, streams), body })
+        Ok(Admitted {
+            permit: self.permit(model, streams),
+            body,
+        })
     }
 
-    /// The model version that the body names, when both the grant and the flow hold it.
-    fn model(&self, document: &Document<'_>) -> Result<ModelVersion, Refusal> {
+    /// The model version that the body names, when both the grant and the flow hold it. Where neither
+    /// holds any, none may be named.
+    fn model(&self, document: &Document<'_>) -> Result<Option<ModelVersion>, Refusal> {
         let named = match document.form(0) {
+            None | Some(Form::Null) if self.flow.models.is_empty() && self.grant.models.is_empty() => {
+                return Ok(None);
+            }
             None | Some(Form::Null) => return Err(Refusal::ModelMissing),
             Some(_) => document.text(0).map_err(Refusal::form)?.ok_or(Refusal::ModelMissing)?,
         };
@@ -90,7 +109,7 @@ impl Entitled<'_> {
         };
         let mut models = self.grant.models.iter().filter(held);
         match (models.next(), models.next()) {
-            (Some(model), None) => Ok(model.clone()),
+            (Some(model), None) => Ok(Some(model.clone())),
             // A bare name that stands for several granted versions names none of them.
             (Some(_) | None, _) => Err(Refusal::ModelNotGranted),
         }
@@ -116,9 +135,10 @@ impl Entitled<'_> {
             }
         }
         match (most, self.route.max_tokens.first()) {
-            (Some(most), Some(pointer)) if !asked => {
-                document.with_number(first, pointer, most).map(Cow::Owned).map_err(Refusal::form)
-            }
+            (Some(most), Some(pointer)) if !asked => document
+                .with_number(first, pointer, most)
+                .map(Cow::Owned)
+                .map_err(Refusal::form),
             (Some(_) | None, _) => Ok(Cow::Borrowed(body)),
         }
     }
@@ -131,6 +151,7 @@ impl Entitled<'_> {
             class: self.route.class.clone(),
             model,
             from: self.flow.from.clone(),
+            issued: self.issued,
             expires: self.expires,
             streams,
         }

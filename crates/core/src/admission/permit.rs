@@ -17,6 +17,7 @@ pub struct Permit {
     pub(super) class: Name,
     pub(super) model: Option<ModelVersion>,
     pub(super) from: Caller,
+    pub(super) issued: UnixTime,
     pub(super) expires: UnixTime,
     pub(super) streams: bool,
 }
@@ -79,16 +80,21 @@ impl Permit {
         if self.expires <= now {
             return Err(Refusal::TicketExpired);
         }
-        if standing.revoked.covers(&self.token_id, &self.subject)
-            || standing.revoked.covers_subject(&self.peer)
-        {
+        if standing.revoked.covers(&self.token_id, &self.subject, &self.peer, self.issued) {
             return Err(Refusal::TicketRevoked);
         }
         let carries = |flow: &InboundFlow| {
             flow.from == self.from
                 && flow.routes.contains(&self.class)
-                && self.model.as_ref().is_none_or(|model| flow.models.contains(model))
+                && self
+                    .model
+                    .as_ref()
+                    .is_none_or(|model| flow.models.contains(model))
         };
-        if standing.flows.iter().any(carries) { Ok(()) } else { Err(Refusal::FlowWithdrawn) }
+        if standing.flows.iter().any(carries) {
+            Ok(())
+        } else {
+            Err(Refusal::FlowWithdrawn)
+        }
     }
 }

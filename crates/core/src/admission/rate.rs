@@ -6,7 +6,7 @@ use crate::spiffe::SpiffeId;
 use crate::time::UnixTime;
 
 /// The most subjects that are counted at one time. One more is refused.
-pub const MAX_SUBJECTS: usize = 4096;
+const MAX_SUBJECTS: usize = 4096;
 
 /// Any 60 seconds touch at most 61 whole ones, so a sum over 61 never counts too few.
 const SECONDS: usize = 61;
@@ -39,7 +39,11 @@ impl Rates {
                 return false;
             }
         }
-        let mut window = Box::new(Window { latest: now.0, counts: [0; SECONDS], total: 0 });
+        let mut window = Box::new(Window {
+            latest: now.0,
+            counts: [0; SECONDS],
+            total: 0,
+        });
         let taken = window.take(per_minute, now.0);
         self.subjects.insert(subject.clone(), window);
         taken

@@ -142,43 +142,69 @@ impl Refusal {
             Self::NoTicket => ("no_ticket", 401, "a ticket is required"),
             Self::TicketMalformed => ("ticket_malformed", 401, "that is no ticket"),
             Self::TicketExpired => ("ticket_expired", 401, "the ticket has expired"),
-            Self::TicketSignature => {
-                ("ticket_signature", 401, "the ticket was not signed by this trust domain's issuer")
-            }
-            Self::TicketWrongAudience => {
-                ("ticket_wrong_audience", 401, "the ticket is for another stage")
-            }
-            Self::NotHolder => ("not_holder", 401, "the ticket belongs to another certificate"),
+            Self::TicketSignature => (
+                "ticket_signature",
+                401,
+                "the ticket was not signed by this trust domain's issuer",
+            ),
+            Self::TicketWrongAudience => (
+                "ticket_wrong_audience",
+                401,
+                "the ticket is for another stage",
+            ),
+            Self::NotHolder => (
+                "not_holder",
+                401,
+                "the ticket belongs to another certificate",
+            ),
             Self::TicketRevoked => ("ticket_revoked", 401, "the ticket was revoked"),
-            Self::CertificateExpired => {
-                ("certificate_expired", 401, "the client certificate has expired")
-            }
-            Self::NoFlow => ("no_flow", 403, "no flow leads from this caller to this stage"),
+            Self::CertificateExpired => (
+                "certificate_expired",
+                401,
+                "the client certificate has expired",
+            ),
+            Self::NoFlow => (
+                "no_flow",
+                403,
+                "no flow leads from this caller to this stage",
+            ),
             Self::FlowWithdrawn => ("flow_withdrawn", 403, "the flow was withdrawn"),
             Self::RouteDenied => ("route_denied", 403, "the route is not granted"),
             Self::MethodDenied => ("method_denied", 403, "the route does not take this method"),
-            Self::PathNotCanonical(_) => {
-                ("path_not_canonical", 400, "the path is not in its canonical spelling")
-            }
-            Self::QueryNotAllowed(_) => {
-                ("query_not_allowed", 400, "the route does not take this query")
-            }
+            Self::PathNotCanonical(_) => (
+                "path_not_canonical",
+                400,
+                "the path is not in its canonical spelling",
+            ),
+            Self::QueryNotAllowed(_) => (
+                "query_not_allowed",
+                400,
+                "the route does not take this query",
+            ),
             Self::ModelMissing => ("model_missing", 400, "the body names no model"),
-            Self::ModelNotGranted => {
-                ("model_not_granted", 403, "the model version is not granted")
-            }
-            Self::ParameterForbidden => {
-                ("parameter_forbidden", 403, "the body has a member that this route forbids")
-            }
-            Self::TokensOverLimit => {
-                ("tokens_over_limit", 403, "the body asks for more tokens than are granted")
-            }
+            Self::ModelNotGranted => ("model_not_granted", 403, "the model version is not granted"),
+            Self::ParameterForbidden => (
+                "parameter_forbidden",
+                403,
+                "the body has a member that this route forbids",
+            ),
+            Self::TokensOverLimit => (
+                "tokens_over_limit",
+                403,
+                "the body asks for more tokens than are granted",
+            ),
             Self::BodyMalformed(_) => ("body_malformed", 400, "the body is malformed"),
             Self::BodyTooLarge => ("body_too_large", 413, "the body is too large"),
-            Self::RateLimited => ("rate_limited", 429, "more requests in a minute than granted"),
-            Self::NoTransaction => {
-                ("no_transaction", 403, "the call does not belong to an admitted request")
-            }
+            Self::RateLimited => (
+                "rate_limited",
+                429,
+                "more requests in a minute than granted",
+            ),
+            Self::NoTransaction => (
+                "no_transaction",
+                403,
+                "the call does not belong to an admitted request",
+            ),
             Self::UpstreamUnavailable => {
                 ("upstream_unavailable", 502, "the server cannot be reached")
             }

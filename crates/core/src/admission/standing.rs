@@ -1,15 +1,15 @@
 //! What may change while a gate runs: whether it admits, its flows, and what was revoked.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::{InboundFlow, Refusal};
 use crate::spiffe::SpiffeId;
 use crate::time::UnixTime;
 
 /// A revocation is kept this long. No ticket lives longer.
-pub const REVOCATION_SECONDS: u64 = 24 * 3600;
+const REVOCATION_SECONDS: u64 = 24 * 3600;
 /// The most revocations of one kind that are kept. One more, and everything is taken as revoked.
-pub const MAX_REVOCATIONS: usize = 65_536;
+const MAX_REVOCATIONS: usize = 65_536;
 
 /// Whether the gate lets anything in at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Standing {
 #[derive(Clone, Debug, Default)]
 pub struct Revocations {
     tokens: HashMap<String, UnixTime>,
-    subjects: HashSet<SpiffeId>,
+    subjects: HashMap<SpiffeId, UnixTime>,
     overflown: bool,
 }
 
@@ -57,7 +57,8 @@ impl Revocations {
     /// Refuses the token `id` from now on.
     pub fn revoke_token(&mut self, id: String, now: UnixTime) {
         if self.tokens.len() >= MAX_REVOCATIONS {
-            self.tokens.retain(|_, revoked| revoked.0.saturating_add(REVOCATION_SECONDS) > now.0);
+            self.tokens
+                .retain(|_, revoked| revoked.0.saturating_add(REVOCATION_SECONDS) > now.0);
         }
         self.overflown |= self.tokens.len() >= MAX_REVOCATIONS;
         if !self.overflown {
@@ -65,23 +66,18 @@ impl Revocations {
         }
     }
 
-    /// Refuses every token of `subject`, and every connection of it, from now on.
-    pub fn revoke_subject(&mut self, subject: SpiffeId) {
+    /// Refuses every token that was issued to `subject`, or to a chain through it, until `now`.
+    pub fn revoke_subject(&mut self, subject: SpiffeId, now: UnixTime) {
         self.overflown |= self.subjects.len() >= MAX_REVOCATIONS;
         if !self.overflown {
-            self.subjects.insert(subject);
+            self.subjects.insert(subject, now);
         }
     }
 
-    /// Whether the token `id` of `subject` is refused.
+    /// Whether the token `id` of `subject`, shown by `peer`, is refused.
     #[must_use]
-    pub fn covers(&self, id: &str, subject: &SpiffeId) -> bool {
-        self.overflown || self.tokens.contains_key(id) || self.subjects.contains(subject)
-    }
-
-    /// Whether `subject` is refused altogether.
-    #[must_use]
-    pub fn covers_subject(&self, subject: &SpiffeId) -> bool {
-        self.overflown || self.subjects.contains(subject)
+    pub fn covers(&self, id: &str, subject: &SpiffeId, peer: &SpiffeId, issued: UnixTime) -> bool {
+        let before = |who: &SpiffeId| self.subjects.get(who).is_some_and(|at| issued <= *at);
+        self.overflown || self.tokens.contains_key(id) || before(subject) || before(peer)
     }
 }

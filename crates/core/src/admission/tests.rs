@@ -28,9 +28,7 @@ fn names(names: &[&str]) -> Vec<Name> {
 }
 
 fn profile() -> Profile {
-    let route = |method: &str, template: &str, class: &str| {
-        serde_json::json!({"method": method, "template": template, "class": class, "verified-on": "b1"})
-    };
+    let route = |method: &str, template: &str, class: &str| serde_json::json!({"method": method, "template": template, "class": class, "verified-on": "b1"});
     let mut chat = route("POST", "/v1/chat/completions", "chat");
     chat["stream"] = "sse".into();
     chat["model"] = "/model".into();
@@ -59,14 +57,21 @@ fn scene() -> Scene {
     let user = id("/user/idp/anna");
     let model: ModelVersion = "smol@1".parse().unwrap();
     Scene {
-        stage: Stage { id: stage.clone(), name: "infer".parse().unwrap(), profile: profile() },
+        stage: Stage {
+            id: stage.clone(),
+            name: "infer".parse().unwrap(),
+            profile: profile(),
+        },
         standing: Standing {
             door: Door::Open,
             flows: vec![InboundFlow {
                 from: Caller::Group("analysts".to_owned()),
                 routes: names(&["chat", "health", "admin"]),
                 models: vec![model.clone(), "smol@2".parse().unwrap()],
-                limits: Limits { max_tokens: Some(256), requests_per_minute: Some(3) },
+                limits: Limits {
+                    max_tokens: Some(256),
+                    requests_per_minute: Some(3),
+                },
             }],
             revoked: Revocations::default(),
         },
@@ -82,7 +87,9 @@ fn scene() -> Scene {
             iat: UnixTime(NOW.0 - 10),
             exp: UnixTime(NOW.0 + 300),
             jti: "j1".to_owned(),
-            cnf: crate::ticket::Confirmation { thumbprint: "thumb".to_owned() },
+            cnf: crate::ticket::Confirmation {
+                thumbprint: "thumb".to_owned(),
+            },
             groups: vec!["staff".to_owned(), "analysts".to_owned()],
             authorization_details: vec![Grant {
                 kind: GRANT_TYPE.to_owned(),
@@ -101,14 +108,24 @@ fn scene() -> Scene {
 
 impl Scene {
     fn admit(&mut self, body: &str) -> Result<(Permit, String), Refusal> {
-        let peer =
-            Peer { id: &self.peer, thumbprint: &self.thumbprint, expires: self.peer_expires };
-        let call = Call { method: self.method, path: self.path, query: self.query };
+        let peer = Peer {
+            id: &self.peer,
+            thumbprint: &self.thumbprint,
+            expires: self.peer_expires,
+        };
+        let call = Call {
+            method: self.method,
+            path: self.path,
+            query: self.query,
+        };
         let credential = Credential::Ticket(&self.ticket);
         let (stage, standing, rates) = (&self.stage, &self.standing, &mut self.rates);
         let entitled = entitle(stage, standing, rates, peer, credential, call, self.now)?;
         let admitted = entitled.admit(body.as_bytes(), 4096)?;
-        Ok((admitted.permit, String::from_utf8(admitted.body.into_owned()).unwrap()))
+        Ok((
+            admitted.permit,
+            String::from_utf8(admitted.body.into_owned()).unwrap(),
+        ))
     }
 
     fn grant(&mut self) -> &mut Grant {
@@ -133,19 +150,43 @@ fn a_holder_with_a_flow_and_a_grant_is_admitted_and_bounded() {
 
 #[test]
 fn a_closed_door_refuses_before_anything_else() {
-    assert_eq!(refused(|scene| scene.standing.door = Door::Closed), Refusal::NotAdmitting);
-    assert_eq!(refused(|scene| scene.standing.door = Door::Draining), Refusal::Draining);
+    assert_eq!(
+        refused(|scene| scene.standing.door = Door::Closed),
+        Refusal::NotAdmitting
+    );
+    assert_eq!(
+        refused(|scene| scene.standing.door = Door::Draining),
+        Refusal::Draining
+    );
     assert_eq!(Standing::default().door, Door::Closed);
 }
 
 #[test]
 fn a_ticket_is_for_its_holder_here_and_now() {
-    assert_eq!(refused(|scene| scene.now = UnixTime(NOW.0 + 300)), Refusal::TicketExpired);
-    assert_eq!(refused(|scene| scene.ticket.iat = UnixTime(NOW.0 + 1)), Refusal::TicketMalformed);
-    assert_eq!(refused(|scene| scene.thumbprint = "other".to_owned()), Refusal::NotHolder);
-    assert_eq!(refused(|scene| scene.peer = id("/user/idp/berta")), Refusal::NotHolder);
-    assert_eq!(refused(|scene| scene.ticket.client_id = id("/user/idp/b")), Refusal::NotHolder);
-    assert_eq!(refused(|scene| scene.peer_expires = NOW), Refusal::CertificateExpired);
+    assert_eq!(
+        refused(|scene| scene.now = UnixTime(NOW.0 + 300)),
+        Refusal::TicketExpired
+    );
+    assert_eq!(
+        refused(|scene| scene.ticket.iat = UnixTime(NOW.0 + 1)),
+        Refusal::TicketMalformed
+    );
+    assert_eq!(
+        refused(|scene| scene.thumbprint = "other".to_owned()),
+        Refusal::NotHolder
+    );
+    assert_eq!(
+        refused(|scene| scene.peer = id("/user/idp/berta")),
+        Refusal::NotHolder
+    );
+    assert_eq!(
+        refused(|scene| scene.ticket.client_id = id("/user/idp/b")),
+        Refusal::NotHolder
+    );
+    assert_eq!(
+        refused(|scene| scene.peer_expires = NOW),
+        Refusal::CertificateExpired
+    );
     assert_eq!(
         refused(|scene| scene.ticket.aud = id("/enclosure/chat/stage/redact")),
         Refusal::TicketWrongAudience
@@ -154,12 +195,18 @@ fn a_ticket_is_for_its_holder_here_and_now() {
         refused(|scene| scene.grant().stage = "redact".parse().unwrap()),
         Refusal::TicketWrongAudience
     );
-    assert_eq!(refused(|scene| scene.ticket.iss = id("/other")), Refusal::TicketSignature);
+    assert_eq!(
+        refused(|scene| scene.ticket.iss = id("/other")),
+        Refusal::TicketSignature
+    );
     assert_eq!(
         refused(|scene| scene.ticket.authorization_details.clear()),
         Refusal::TicketMalformed
     );
-    assert_eq!(refused(|scene| scene.grant().kind = "x".to_owned()), Refusal::TicketMalformed);
+    assert_eq!(
+        refused(|scene| scene.grant().kind = "x".to_owned()),
+        Refusal::TicketMalformed
+    );
 }
 
 #[test]
@@ -167,20 +214,32 @@ fn what_was_revoked_is_refused() {
     let token = |scene: &mut Scene| scene.standing.revoked.revoke_token("j1".to_owned(), NOW);
     assert_eq!(refused(token), Refusal::TicketRevoked);
     let subject = |scene: &mut Scene| {
-        scene.standing.revoked.revoke_subject(id("/user/idp/anna"));
+        scene.standing.revoked.revoke_subject(id("/user/idp/anna"), NOW);
     };
     assert_eq!(refused(subject), Refusal::TicketRevoked);
+    let mut later = scene();
+    later.standing.revoked.revoke_subject(id("/user/idp/anna"), UnixTime(NOW.0 - 20));
+    assert!(later.admit(CHAT).is_ok(), "a ticket that was issued after the revocation");
 }
 
 #[test]
 fn only_a_flow_from_the_callers_group_to_the_routes_class_lets_in() {
-    assert_eq!(refused(|scene| scene.standing.flows.clear()), Refusal::NoFlow);
-    assert_eq!(refused(|scene| scene.ticket.groups.clear()), Refusal::NoFlow);
+    assert_eq!(
+        refused(|scene| scene.standing.flows.clear()),
+        Refusal::NoFlow
+    );
+    assert_eq!(
+        refused(|scene| scene.ticket.groups.clear()),
+        Refusal::NoFlow
+    );
     assert_eq!(
         refused(|scene| scene.standing.flows[0].routes = names(&["health"])),
         Refusal::RouteDenied
     );
-    assert_eq!(refused(|scene| scene.grant().routes = names(&["health"])), Refusal::RouteDenied);
+    assert_eq!(
+        refused(|scene| scene.grant().routes = names(&["health"])),
+        Refusal::RouteDenied
+    );
     let by_stage = |scene: &mut Scene| {
         scene.standing.flows[0].from = Caller::Stage(scene.peer.clone());
     };
@@ -195,8 +254,14 @@ fn routes_are_denied_unless_known_verified_and_grantable() {
         refused(|scene| (scene.method, scene.path) = ("GET", "/new")),
         Refusal::RouteDenied
     );
-    assert_eq!(refused(|scene| scene.method = "DELETE"), Refusal::MethodDenied);
-    assert_eq!(refused(|scene| scene.method = "post"), Refusal::MethodDenied);
+    assert_eq!(
+        refused(|scene| scene.method = "DELETE"),
+        Refusal::MethodDenied
+    );
+    assert_eq!(
+        refused(|scene| scene.method = "post"),
+        Refusal::MethodDenied
+    );
     assert_eq!(
         refused(|scene| scene.path = "/V1/chat/completions"),
         Refusal::PathNotCanonical(PathError::Case)
@@ -205,8 +270,14 @@ fn routes_are_denied_unless_known_verified_and_grantable() {
         refused(|scene| scene.path = "//v1/chat/completions"),
         Refusal::PathNotCanonical(PathError::EmptySegment)
     );
-    assert_eq!(refused(|scene| scene.query = Some("x=1")).code(), "query_not_allowed");
-    assert_eq!(refused(|scene| scene.query = Some("")).code(), "query_not_allowed");
+    assert_eq!(
+        refused(|scene| scene.query = Some("x=1")).code(),
+        "query_not_allowed"
+    );
+    assert_eq!(
+        refused(|scene| scene.query = Some("")).code(),
+        "query_not_allowed"
+    );
 }
 
 #[test]
@@ -217,15 +288,24 @@ fn the_model_must_be_named_granted_and_of_the_flow() {
     assert_eq!(said(r#"{"model":"smol@2"}"#), Refusal::ModelNotGranted);
     assert_eq!(said(r#"{"model":"SMOL@1"}"#), Refusal::ModelNotGranted);
     assert_eq!(said(r#"{"model":""}"#), Refusal::ModelNotGranted);
-    assert_eq!(said(r#"{"model":["smol@1"]}"#), Refusal::BodyMalformed(BodyFault::Form));
+    assert_eq!(
+        said(r#"{"model":["smol@1"]}"#),
+        Refusal::BodyMalformed(BodyFault::Form)
+    );
     assert!(scene().admit(r#"{"model":"smol"}"#).is_ok());
     let mut both = scene();
     both.grant().models.push("smol@2".parse().unwrap());
-    assert_eq!(both.admit(r#"{"model":"smol"}"#).unwrap_err(), Refusal::ModelNotGranted);
+    assert_eq!(
+        both.admit(r#"{"model":"smol"}"#).unwrap_err(),
+        Refusal::ModelNotGranted
+    );
     assert!(both.admit(r#"{"model":"smol@2"}"#).is_ok());
-    let mut withdrawn = scene();
-    withdrawn.standing.flows[0].models.clear();
-    assert_eq!(withdrawn.admit(CHAT).unwrap_err(), Refusal::ModelNotGranted);
+    let mut without = scene();
+    without.standing.flows[0].models.clear();
+    assert_eq!(without.admit(CHAT).unwrap_err(), Refusal::ModelNotGranted);
+    without.grant().models.clear();
+    assert_eq!(without.admit(CHAT).unwrap_err(), Refusal::ModelNotGranted);
+    assert!(without.admit("{}").is_ok(), "where no model is granted, none may be named");
 }
 
 #[test]
@@ -233,15 +313,29 @@ fn tokens_are_bounded_by_the_tighter_of_flow_and_grant() {
     let said = |value: &str| {
         let mut scene = scene();
         scene.grant().limits.max_tokens = Some(100);
-        scene.admit(&format!(r#"{{"model":"smol",{value}}}"#)).map(|(_, body)| body)
+        scene
+            .admit(&format!(r#"{{"model":"smol",{value}}}"#))
+            .map(|(_, body)| body)
     };
     assert!(said(r#""max_tokens":100"#).is_ok());
     assert_eq!(said(r#""max_tokens":101"#), Err(Refusal::TokensOverLimit));
-    assert_eq!(said(r#""max_tokens":1,"n_predict":101"#), Err(Refusal::TokensOverLimit));
+    assert_eq!(
+        said(r#""max_tokens":1,"n_predict":101"#),
+        Err(Refusal::TokensOverLimit)
+    );
     assert_eq!(said(r#""n_predict":-1"#), Err(Refusal::TokensOverLimit));
-    assert_eq!(said(r#""max_tokens":"1""#), Err(Refusal::BodyMalformed(BodyFault::Form)));
-    assert_eq!(said(r#""n_predict":7"#).unwrap(), r#"{"model":"smol","n_predict":7}"#);
-    assert_eq!(said(r#""max_tokens":null"#).unwrap(), r#"{"model":"smol","max_tokens":100}"#);
+    assert_eq!(
+        said(r#""max_tokens":"1""#),
+        Err(Refusal::BodyMalformed(BodyFault::Form))
+    );
+    assert_eq!(
+        said(r#""n_predict":7"#).unwrap(),
+        r#"{"model":"smol","n_predict":7}"#
+    );
+    assert_eq!(
+        said(r#""max_tokens":null"#).unwrap(),
+        r#"{"model":"smol","max_tokens":100}"#
+    );
 }
 
 #[test]
@@ -251,15 +345,27 @@ fn a_body_that_two_parsers_could_read_differently_is_refused() {
         said(r#"{"model":"smol@1","model":"smol@2"}"#),
         Refusal::BodyMalformed(BodyFault::Json(ScanError::Duplicate(_)))
     ));
-    assert_eq!(said(r#"{"model":"smol","logit_bias":{}}"#), Refusal::ParameterForbidden);
-    assert_eq!(said(&format!(r#"{{"model":"{}"}}"#, "x".repeat(4096))), Refusal::BodyTooLarge);
+    assert_eq!(
+        said(r#"{"model":"smol","logit_bias":{}}"#),
+        Refusal::ParameterForbidden
+    );
+    assert_eq!(
+        said(&format!(r#"{{"model":"{}"}}"#, "x".repeat(4096))),
+        Refusal::BodyTooLarge
+    );
     let mut health = scene();
     (health.method, health.path) = ("GET", "/health");
-    assert_eq!(health.admit("{}").unwrap_err(), Refusal::BodyMalformed(BodyFault::Unexpected));
+    assert_eq!(
+        health.admit("{}").unwrap_err(),
+        Refusal::BodyMalformed(BodyFault::Unexpected)
+    );
     assert!(health.admit("").is_ok());
     let mut plain = scene();
     plain.path = "/v1/embed";
-    assert_eq!(plain.admit(r#"{"stream":true}"#).unwrap_err(), Refusal::ParameterForbidden);
+    assert_eq!(
+        plain.admit(r#"{"stream":true}"#).unwrap_err(),
+        Refusal::ParameterForbidden
+    );
 }
 
 #[test]
@@ -275,7 +381,11 @@ fn no_more_than_the_bound_in_any_sixty_seconds() {
     scene.now = UnixTime(NOW.0 + 61);
     assert!(scene.admit(CHAT).is_ok());
     scene.now = UnixTime(NOW.0);
-    assert_eq!(scene.admit(CHAT).unwrap_err(), Refusal::RateLimited, "a clock that goes back");
+    assert_eq!(
+        scene.admit(CHAT).unwrap_err(),
+        Refusal::RateLimited,
+        "a clock that goes back"
+    );
 }
 
 #[test]
@@ -284,15 +394,27 @@ fn a_running_answer_loses_its_permit_with_its_ticket_its_flow_or_its_door() {
     let (permit, _) = scene.admit(CHAT).unwrap();
     let standing = &mut scene.standing;
     assert_eq!(permit.still_valid(standing, UnixTime(NOW.0 + 299)), Ok(()));
-    assert_eq!(permit.still_valid(standing, UnixTime(NOW.0 + 300)), Err(Refusal::TicketExpired));
+    assert_eq!(
+        permit.still_valid(standing, UnixTime(NOW.0 + 300)),
+        Err(Refusal::TicketExpired)
+    );
     standing.door = Door::Draining;
     assert_eq!(permit.still_valid(standing, NOW), Ok(()));
     standing.flows[0].models.remove(0);
-    assert_eq!(permit.still_valid(standing, NOW), Err(Refusal::FlowWithdrawn));
+    assert_eq!(
+        permit.still_valid(standing, NOW),
+        Err(Refusal::FlowWithdrawn)
+    );
     standing.revoked.revoke_token("j1".to_owned(), NOW);
-    assert_eq!(permit.still_valid(standing, NOW), Err(Refusal::TicketRevoked));
+    assert_eq!(
+        permit.still_valid(standing, NOW),
+        Err(Refusal::TicketRevoked)
+    );
     standing.door = Door::Closed;
-    assert_eq!(permit.still_valid(standing, NOW), Err(Refusal::NotAdmitting));
+    assert_eq!(
+        permit.still_valid(standing, NOW),
+        Err(Refusal::NotAdmitting)
+    );
 }
 
 #[test]
@@ -312,17 +434,42 @@ fn a_transaction_token_is_for_the_gate_that_asked_for_it() {
         tctx: scene.ticket.authorization_details[0].clone(),
     };
     let mut decide = |token: &TransactionClaims, peer: &SpiffeId| {
-        let peer = Peer { id: peer, thumbprint: "x", expires: UnixTime(NOW.0 + 1) };
-        let call = Call { method: "POST", path: "/v1/chat/completions", query: None };
+        let peer = Peer {
+            id: peer,
+            thumbprint: "x",
+            expires: UnixTime(NOW.0 + 1),
+        };
+        let call = Call {
+            method: "POST",
+            path: "/v1/chat/completions",
+            query: None,
+        };
         let credential = Credential::Transaction(token);
-        entitle(&scene.stage, &scene.standing, &mut scene.rates, peer, credential, call, NOW)
-            .map(|_| ())
+        entitle(
+            &scene.stage,
+            &scene.standing,
+            &mut scene.rates,
+            peer,
+            credential,
+            call,
+            NOW,
+        )
+        .map(|_| ())
     };
     assert_eq!(decide(&token, &redact), Ok(()));
-    assert_eq!(decide(&token, &id("/enclosure/chat/stage/other")), Err(Refusal::NotHolder));
-    let foreign = TransactionClaims { aud: "other".to_owned(), ..token.clone() };
+    assert_eq!(
+        decide(&token, &id("/enclosure/chat/stage/other")),
+        Err(Refusal::NotHolder)
+    );
+    let foreign = TransactionClaims {
+        aud: "other".to_owned(),
+        ..token.clone()
+    };
     assert_eq!(decide(&foreign, &redact), Err(Refusal::TicketWrongAudience));
-    let narrow = TransactionClaims { scope: "health".to_owned(), ..token.clone() };
+    let narrow = TransactionClaims {
+        scope: "health".to_owned(),
+        ..token.clone()
+    };
     assert_eq!(decide(&narrow, &redact), Err(Refusal::TicketMalformed));
     let over = TransactionClaims { exp: NOW, ..token };
     assert_eq!(decide(&over, &redact), Err(Refusal::TicketExpired));
@@ -331,19 +478,42 @@ fn a_transaction_token_is_for_the_gate_that_asked_for_it() {
 #[test]
 fn every_refusal_has_its_own_code() {
     let all = [
-        Refusal::NotAdmitting, Refusal::Draining, Refusal::Busy, Refusal::AuditFull,
-        Refusal::RequestMalformed(""), Refusal::RequestTimeout, Refusal::HeadersTooLarge,
-        Refusal::NoTicket, Refusal::TicketMalformed, Refusal::TicketExpired,
-        Refusal::TicketSignature, Refusal::TicketWrongAudience, Refusal::NotHolder,
-        Refusal::TicketRevoked, Refusal::CertificateExpired, Refusal::NoFlow,
-        Refusal::FlowWithdrawn, Refusal::RouteDenied, Refusal::MethodDenied,
-        Refusal::PathNotCanonical(PathError::Case), Refusal::ModelMissing,
-        Refusal::ModelNotGranted, Refusal::ParameterForbidden, Refusal::TokensOverLimit,
-        Refusal::BodyMalformed(BodyFault::Form), Refusal::BodyTooLarge, Refusal::RateLimited,
-        Refusal::NoTransaction, Refusal::UpstreamUnavailable, Refusal::UpstreamTimeout,
+        Refusal::NotAdmitting,
+        Refusal::Draining,
+        Refusal::Busy,
+        Refusal::AuditFull,
+        Refusal::RequestMalformed(""),
+        Refusal::RequestTimeout,
+        Refusal::HeadersTooLarge,
+        Refusal::NoTicket,
+        Refusal::TicketMalformed,
+        Refusal::TicketExpired,
+        Refusal::TicketSignature,
+        Refusal::TicketWrongAudience,
+        Refusal::NotHolder,
+        Refusal::TicketRevoked,
+        Refusal::CertificateExpired,
+        Refusal::NoFlow,
+        Refusal::FlowWithdrawn,
+        Refusal::RouteDenied,
+        Refusal::MethodDenied,
+        Refusal::PathNotCanonical(PathError::Case),
+        Refusal::ModelMissing,
+        Refusal::ModelNotGranted,
+        Refusal::ParameterForbidden,
+        Refusal::TokensOverLimit,
+        Refusal::BodyMalformed(BodyFault::Form),
+        Refusal::BodyTooLarge,
+        Refusal::RateLimited,
+        Refusal::NoTransaction,
+        Refusal::UpstreamUnavailable,
+        Refusal::UpstreamTimeout,
         Refusal::UpstreamError,
     ];
     let codes: std::collections::BTreeSet<_> = all.iter().map(Refusal::code).collect();
     assert_eq!(codes.len(), all.len());
-    assert!(all.iter().all(|refusal| (400..600).contains(&refusal.status())));
+    assert!(
+        all.iter()
+            .all(|refusal| (400..600).contains(&refusal.status()))
+    );
 }
