@@ -72,3 +72,6 @@ fn check_diagnostics(found: &crate::diagnostic::Diagnostics, text: &str) {
         "a message moves the cursor"
     );
 }
+
+#[cfg(test)]
+mod tests;
