@@ -14,10 +14,16 @@ use crate::shell;
 /// Checks everything and prints each thing that does not hold.
 pub(crate) fn run() -> anyhow::Result<()> {
     let mut faults = Vec::new();
-    let metadata =
-        MetadataCommand::new().current_dir(shell::root()).no_deps().other_options(vec![]).exec()?;
-    let ours: BTreeSet<&str> =
-        metadata.packages.iter().map(|package| package.name.as_str()).collect();
+    let metadata = MetadataCommand::new()
+        .current_dir(shell::root())
+        .no_deps()
+        .other_options(vec![])
+        .exec()?;
+    let ours: BTreeSet<&str> = metadata
+        .packages
+        .iter()
+        .map(|package| package.name.as_str())
+        .collect();
     for package in &metadata.packages {
         let name = package.name.as_str();
         let Some((_, allowed)) = ARROWS.iter().find(|(from, _)| *from == name) else {
@@ -44,7 +50,10 @@ pub(crate) fn run() -> anyhow::Result<()> {
     if !faults.is_empty() {
         bail!("{} faults", faults.len());
     }
-    println!("arrows: {} crates, every edge is in the table", metadata.packages.len());
+    println!(
+        "arrows: {} crates, every edge is in the table",
+        metadata.packages.len()
+    );
     Ok(())
 }
 
@@ -54,7 +63,9 @@ fn check_files(faults: &mut Vec<String>) -> anyhow::Result<()> {
         let name = shell::relative(&path);
         let lines = text.lines().count();
         if lines > LONGEST {
-            faults.push(format!("{name} has {lines} lines; split it by job at {LONGEST}"));
+            faults.push(format!(
+                "{name} has {lines} lines; split it by job at {LONGEST}"
+            ));
         }
         let may = name.starts_with("crates/linux/") || name == "xtask/src/arrows.rs";
         let uses = text.lines().any(|line| {
@@ -105,11 +116,38 @@ const ARROWS: &[(&str, &[&str])] = &[
             "casemate-weights",
         ],
     ),
-    ("casemate-gate", &["casemate-api", "casemate-core", "casemate-identity", "casemate-linux"]),
-    ("casemate-issuer", &["casemate-api", "casemate-core", "casemate-identity", "casemate-linux"]),
-    ("casemate-vault", &["casemate-api", "casemate-core", "casemate-linux", "casemate-weights"]),
+    (
+        "casemate-gate",
+        &[
+            "casemate-api",
+            "casemate-core",
+            "casemate-identity",
+            "casemate-linux",
+        ],
+    ),
+    (
+        "casemate-issuer",
+        &[
+            "casemate-api",
+            "casemate-core",
+            "casemate-identity",
+            "casemate-linux",
+        ],
+    ),
+    (
+        "casemate-vault",
+        &[
+            "casemate-api",
+            "casemate-core",
+            "casemate-linux",
+            "casemate-weights",
+        ],
+    ),
     ("casemate-init", &["casemate-core", "casemate-linux"]),
-    ("casemate-probe", &["casemate-core", "casemate-isolation", "casemate-linux"]),
+    (
+        "casemate-probe",
+        &["casemate-core", "casemate-isolation", "casemate-linux"],
+    ),
     // Not shipped.
     ("redact", &[]),
     ("chat-demo", &["casemate-core", TESTKIT]),
@@ -119,7 +157,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("casemate-fuzz", LIBRARIES),
     ("casemate-benches", LIBRARIES_AND_TESTKIT),
     ("xtask", &[]),
-    ("xtask-generate", &["casemate-api", "casemate-core", "casemate-isolation"]),
+    (
+        "xtask-generate",
+        &["casemate-api", "casemate-core", "casemate-isolation"],
+    ),
 ];
 
 const LIBRARIES: &[&str] = &[

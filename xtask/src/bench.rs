@@ -15,13 +15,24 @@ pub(crate) struct Arguments {
 
 /// Runs the rows; see `benches`.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    setup::run(&setup::Arguments { no_install: false, purpose: setup::Purpose::Bench })?;
+    setup::run(&setup::Arguments {
+        no_install: false,
+        purpose: setup::Purpose::Bench,
+    })?;
     let bin = build::run(build::Profile::Release)?;
-    let build = ["build", "--quiet", "--release", "--package", "casemate-benches"];
+    let build = [
+        "build",
+        "--quiet",
+        "--release",
+        "--package",
+        "casemate-benches",
+    ];
     shell::run(shell::cargo().args(build))?;
     let mut command = Command::new(shell::target().join("release/casemate-bench"));
     command.current_dir(shell::root()).args(&arguments.rows);
-    command.env("CASEMATE_BIN", bin).env("CASEMATE_TOOLS", shell::tools());
+    command
+        .env("CASEMATE_BIN", bin)
+        .env("CASEMATE_TOOLS", shell::tools());
     if !arguments.no_write {
         command.args(["--write", "docs/reference/bench.md"]);
     }

@@ -44,7 +44,9 @@ pub(crate) fn run(profile: Profile) -> anyhow::Result<PathBuf> {
         }
         let mut from = shell::target();
         if statically {
-            command.args(["--target", TRIPLE]).env("RUSTFLAGS", "-C target-feature=+crt-static");
+            command
+                .args(["--target", TRIPLE])
+                .env("RUSTFLAGS", "-C target-feature=+crt-static");
             from.push(TRIPLE);
         }
         from.push(profile.directory());
@@ -89,5 +91,8 @@ pub(crate) const ON_THE_HOST: &[(&str, &str)] = &[
 ];
 
 /// Package and program, linked statically.
-pub(crate) const IN_A_SANDBOX: &[(&str, &str)] =
-    &[("casemate-init", "casemate-init"), ("casemate-probe", "casemate-probe"), ("redact", "redact")];
+pub(crate) const IN_A_SANDBOX: &[(&str, &str)] = &[
+    ("casemate-init", "casemate-init"),
+    ("casemate-probe", "casemate-probe"),
+    ("redact", "redact"),
+];

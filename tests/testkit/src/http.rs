@@ -19,7 +19,10 @@ impl Head {
     /// The first header of that (lower-case) name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(held, _)| held == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(held, _)| held == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -65,7 +68,11 @@ impl Request {
     /// A request without body.
     #[must_use]
     pub fn get(target: &str) -> Self {
-        Self { method: "GET".to_owned(), target: target.to_owned(), ..Self::default() }
+        Self {
+            method: "GET".to_owned(),
+            target: target.to_owned(),
+            ..Self::default()
+        }
     }
 
     /// A request with a JSON body.
@@ -82,8 +89,10 @@ impl Request {
     /// A request with a form body of already encoded pairs.
     #[must_use]
     pub fn post_form(target: &str, pairs: &[(&str, &str)]) -> Self {
-        let encoded: Vec<String> =
-            pairs.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
+        let encoded: Vec<String> = pairs
+            .iter()
+            .map(|(name, value)| format!("{name}={}", encode(value)))
+            .collect();
         Self {
             method: "POST".to_owned(),
             target: target.to_owned(),
@@ -105,7 +114,10 @@ impl Request {
     /// The bytes on the wire.
     #[must_use]
     pub fn bytes(&self, host: &str) -> Vec<u8> {
-        let mut text = format!("{} {} HTTP/1.1\r\nhost: {host}\r\n", self.method, self.target);
+        let mut text = format!(
+            "{} {} HTTP/1.1\r\nhost: {host}\r\n",
+            self.method, self.target
+        );
         for (name, value) in &self.headers {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -145,7 +157,10 @@ pub fn read_answer(
     let mut reader = BufReader::new(stream);
     let head = read_head(&mut reader)?;
     let mut body = Vec::new();
-    if head.header("transfer-encoding").is_some_and(|coding| coding.contains("chunked")) {
+    if head
+        .header("transfer-encoding")
+        .is_some_and(|coding| coding.contains("chunked"))
+    {
         loop {
             let line = read_line(&mut reader)?;
             let size = line.split(';').next().unwrap_or_default().trim();
@@ -162,7 +177,10 @@ pub fn read_answer(
             }
         }
     } else {
-        let length = head.header("content-length").map(str::parse::<u64>).transpose()?;
+        let length = head
+            .header("content-length")
+            .map(str::parse::<u64>)
+            .transpose()?;
         let mut rest = reader.take(length.unwrap_or(64 << 20));
         let mut piece = vec![0; 64 << 10];
         loop {

@@ -34,7 +34,9 @@ impl IdentityProvider {
         let provider = Self { address, child };
         wait_for("the OpenID provider", Duration::from_secs(30), || {
             let ask = Request::get("/.well-known/openid-configuration");
-            Ok(send_plain(address, &ask).ok().filter(|answer| answer.head.status == 200))
+            Ok(send_plain(address, &ask)
+                .ok()
+                .filter(|answer| answer.head.status == 200))
         })?;
         Ok(provider)
     }
@@ -84,7 +86,10 @@ impl IdentityProvider {
             ],
         );
         let tokens: Value = expect(send_plain(self.address, &exchange)?, 200)?.json()?;
-        let token = tokens.get("id_token").and_then(Value::as_str).context("no id_token")?;
+        let token = tokens
+            .get("id_token")
+            .and_then(Value::as_str)
+            .context("no id_token")?;
         Ok(token.to_owned())
     }
 }

@@ -23,7 +23,10 @@ impl Snapshot {
                 seen.insert(format!("mount {at}"));
             }
         }
-        for line in read("/proc/net/tcp").lines().chain(read("/proc/net/tcp6").lines()) {
+        for line in read("/proc/net/tcp")
+            .lines()
+            .chain(read("/proc/net/tcp6").lines())
+        {
             let mut fields = line.split_whitespace().skip(1);
             if let (Some(local), _, Some("0A")) = (fields.next(), fields.next(), fields.next()) {
                 let port = local.rsplit(':').next().unwrap_or_default();
@@ -106,11 +109,15 @@ fn holds_plaintext(path: &Path, needle: &[u8]) -> anyhow::Result<bool> {
 }
 
 fn processes(seen: &mut BTreeSet<String>) {
-    let Ok(entries) = fs::read_dir("/proc") else { return };
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return;
+    };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let numeric = name.bytes().all(|byte| byte.is_ascii_digit());
-        let Ok(uid) = entry.metadata().map(|metadata| metadata.uid()) else { continue };
+        let Ok(uid) = entry.metadata().map(|metadata| metadata.uid()) else {
+            continue;
+        };
         let command = read(&format!("/proc/{name}/comm")).trim().to_owned();
         if numeric && (OUR_IDENTITIES.contains(&uid) || command.starts_with("casemate")) {
             seen.insert(format!("process {name} {command} of {uid}"));
@@ -119,7 +126,9 @@ fn processes(seen: &mut BTreeSet<String>) {
 }
 
 fn below(directory: &Path, depth: u32, visit: &mut dyn FnMut(&Path)) {
-    let Ok(entries) = fs::read_dir(directory) else { return };
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
     for entry in entries.flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             visit(&entry.path());

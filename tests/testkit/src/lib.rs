@@ -20,7 +20,6 @@ pub mod person;
 pub mod programs;
 pub mod wait;
 
-
 pub use chat::Chat;
 pub use identity_provider::IdentityProvider;
 pub use node::Node;

@@ -29,11 +29,18 @@ impl Node {
     /// # Errors
     /// When it does not come up.
     pub fn start() -> anyhow::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("casemate-test-").tempdir()?;
+        let directory = tempfile::Builder::new()
+            .prefix("casemate-test-")
+            .tempdir()?;
         // The stages' identities walk through it; the daemon's own directories below are closed.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711))?;
         let programs = Programs::locate()?;
-        let mut node = Self { programs, directory, issuer: free_address()?, child: None };
+        let mut node = Self {
+            programs,
+            directory,
+            issuer: free_address()?,
+            child: None,
+        };
         node.restart()?;
         Ok(node)
     }
@@ -43,7 +50,10 @@ impl Node {
     /// # Errors
     /// When it does not come up.
     pub fn restart(&mut self) -> anyhow::Result<()> {
-        let log = fs::File::options().create(true).append(true).open(self.log_path())?;
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())?;
         let child = Command::new(self.programs.path("casemated"))
             .arg("--state")
             .arg(self.path("state"))
@@ -67,7 +77,12 @@ impl Node {
                 bail!("casemated ended with {status}");
             }
             let mut status = self.casemate(&self.path("home"));
-            Ok(status.arg("status").output()?.status.success().then_some(()))
+            Ok(status
+                .arg("status")
+                .output()?
+                .status
+                .success()
+                .then_some(()))
         });
         ready.with_context(|| format!("casemated's log:\n{}", self.log()))
     }
@@ -91,15 +106,21 @@ impl Node {
     /// # Errors
     /// When it does not end in time.
     pub fn stop(&mut self) -> anyhow::Result<()> {
-        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let Some(mut child) = self.child.take() else {
+            return Ok(());
+        };
         let pid = child.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status()?;
-        let ended = wait_for("casemated to end", Duration::from_secs(30), || Ok(child.try_wait()?));
+        let ended = wait_for("casemated to end", Duration::from_secs(30), || {
+            Ok(child.try_wait()?)
+        });
         if ended.is_err() {
             child.kill()?;
             child.wait()?;
         }
-        ended.map(drop).with_context(|| format!("casemated's log:\n{}", self.log()))
+        ended
+            .map(drop)
+            .with_context(|| format!("casemated's log:\n{}", self.log()))
     }
 
     /// The directory that holds everything of this node.
@@ -148,7 +169,10 @@ impl Node {
     pub fn casemate(&self, home: &Path) -> Command {
         let mut command = Command::new(self.programs.path("casemate"));
         command.env("CASEMATE_SOCKET", self.run().join("casemated.sock"));
-        command.env("CASEMATE_HOME", home).env_remove("NO_COLOR").stdin(Stdio::null());
+        command
+            .env("CASEMATE_HOME", home)
+            .env_remove("NO_COLOR")
+            .stdin(Stdio::null());
         command
     }
 

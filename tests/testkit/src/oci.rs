@@ -17,7 +17,11 @@ pub fn pack_program(program: &Path, name: &str, layout: &Path) -> anyhow::Result
     let binary = fs::read(program).with_context(|| format!("read {}", program.display()))?;
     append(&mut layer, name, 0o755, &binary)?;
     let layer = layer.into_inner()?;
-    pack_layers(&[layer], &json!({ "Entrypoint": [format!("/{name}")] }), layout)
+    pack_layers(
+        &[layer],
+        &json!({ "Entrypoint": [format!("/{name}")] }),
+        layout,
+    )
 }
 
 /// Writes an image layout with the given uncompressed layers, lowest first, and configuration.
@@ -25,11 +29,7 @@ pub fn pack_program(program: &Path, name: &str, layout: &Path) -> anyhow::Result
 ///
 /// # Errors
 /// When the layout cannot be written.
-pub fn pack_layers(
-    layers: &[Vec<u8>],
-    config: &Value,
-    layout: &Path,
-) -> anyhow::Result<String> {
+pub fn pack_layers(layers: &[Vec<u8>], config: &Value, layout: &Path) -> anyhow::Result<String> {
     let blobs = layout.join("blobs/sha256");
     fs::create_dir_all(&blobs)?;
     let put = |bytes: &[u8], media_type: &str| -> anyhow::Result<Value> {
@@ -49,20 +49,28 @@ pub fn pack_layers(
         "architecture": "amd64", "os": "linux", "config": config,
         "rootfs": { "type": "layers", "diff_ids": identities },
     });
-    let config = put(config.to_string().as_bytes(), "application/vnd.oci.image.config.v1+json")?;
+    let config = put(
+        config.to_string().as_bytes(),
+        "application/vnd.oci.image.config.v1+json",
+    )?;
     let manifest = json!({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": config, "layers": descriptors,
     });
-    let manifest =
-        put(manifest.to_string().as_bytes(), "application/vnd.oci.image.manifest.v1+json")?;
+    let manifest = put(
+        manifest.to_string().as_bytes(),
+        "application/vnd.oci.image.manifest.v1+json",
+    )?;
     let digest = manifest["digest"].as_str().unwrap_or_default().to_owned();
     let index = json!({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
         "manifests": [manifest],
     });
     fs::write(layout.join("index.json"), index.to_string())?;
-    fs::write(layout.join("oci-layout"), json!({ "imageLayoutVersion": "1.0.0" }).to_string())?;
+    fs::write(
+        layout.join("oci-layout"),
+        json!({ "imageLayoutVersion": "1.0.0" }).to_string(),
+    )?;
     Ok(digest)
 }
 

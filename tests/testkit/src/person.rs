@@ -35,11 +35,22 @@ impl Person {
         fs::create_dir_all(&home)?;
         let token = home.join("id-token");
         fs::write(&token, provider.id_token(name, "casemate")?)?;
-        let person = Self { home, name: name.to_owned() };
+        let person = Self {
+            home,
+            name: name.to_owned(),
+        };
         let issuer = format!("https://{}", node.issuer());
         let mut login = person.casemate(node);
-        login.arg("login").arg("--token-file").arg(&token).args(["--issuer", &issuer]);
-        output(login.arg("--bundle").arg(node.run().join("trust-bundle.pem")))?;
+        login
+            .arg("login")
+            .arg("--token-file")
+            .arg(&token)
+            .args(["--issuer", &issuer]);
+        output(
+            login
+                .arg("--bundle")
+                .arg(node.run().join("trust-bundle.pem")),
+        )?;
         fs::remove_file(token)?;
         Ok(person)
     }
@@ -68,7 +79,9 @@ impl Person {
     /// When the issuer refuses.
     pub fn ticket(&self, node: &Node, stage: &str, more: &[&str]) -> anyhow::Result<String> {
         let mut exchange = self.casemate(node);
-        exchange.args(["ticket", "exchange", "--stage", stage, "--print"]).args(more);
+        exchange
+            .args(["ticket", "exchange", "--stage", stage, "--print"])
+            .args(more);
         Ok(output(&mut exchange)?.trim().to_owned())
     }
 
@@ -81,9 +94,14 @@ impl Person {
         let login: Value = serde_json::from_str(&text)?;
         let member = |name: &str| -> anyhow::Result<String> {
             let value = login.get(name).and_then(Value::as_str);
-            Ok(value.with_context(|| format!("login.json has no {name}"))?.to_owned())
+            Ok(value
+                .with_context(|| format!("login.json has no {name}"))?
+                .to_owned())
         };
-        Ok(Credentials { chain_pem: member("chain-pem")?, key_pem: member("key-pem")? })
+        Ok(Credentials {
+            chain_pem: member("chain-pem")?,
+            key_pem: member("key-pem")?,
+        })
     }
 
     /// A client at a stage's gate, with this person's certificate.

@@ -19,7 +19,10 @@ impl Programs {
             .map_or_else(|| checkout().join("target/casemate/bin"), PathBuf::from);
         for name in NAMES {
             if !directory.join(name).is_file() {
-                bail!("`{name}` is not in {}; run `cargo xtask build`", directory.display());
+                bail!(
+                    "`{name}` is not in {}; run `cargo xtask build`",
+                    directory.display()
+                );
             }
         }
         Ok(Self(directory))
@@ -151,10 +154,14 @@ pub fn runc() -> anyhow::Result<PathBuf> {
 /// When it cannot be started or does not end with success.
 pub fn output(command: &mut Command) -> anyhow::Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().with_context(|| format!("cannot start `{program}`"))?;
+    let output = command
+        .output()
+        .with_context(|| format!("cannot start `{program}`"))?;
     if !output.status.success() {
-        let arguments: Vec<_> =
-            command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
+        let arguments: Vec<_> = command
+            .get_args()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
         bail!(
             "`{program} {}` ended with {}\n{}",
             arguments.join(" "),

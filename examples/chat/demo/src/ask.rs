@@ -26,7 +26,14 @@ pub(crate) fn ask(
 ) -> anyhow::Result<Answer> {
     let body = Chat::question(question, 96, true).to_string();
     let mut call = person.casemate(node);
-    call.args(["call", "redact", "/v1/chat/completions", "--stream", "-d", &body]);
+    call.args([
+        "call",
+        "redact",
+        "/v1/chat/completions",
+        "--stream",
+        "-d",
+        &body,
+    ]);
     call.args(["--url", &format!("https://{}", chat.gate())]);
     let start = Instant::now();
     let mut child = call
@@ -35,14 +42,22 @@ pub(crate) fn ask(
         .spawn()
         .context("cannot start casemate call")?;
     let stdout = child.stdout.take().context("no stdout")?;
-    let mut answer = Answer { text: String::new(), first_token_ms: 0 };
+    let mut answer = Answer {
+        text: String::new(),
+        first_token_ms: 0,
+    };
     for line in BufReader::new(stdout).lines() {
         let line = line?;
-        let Some(event) = line.strip_prefix("data: ").filter(|event| *event != "[DONE]") else {
+        let Some(event) = line
+            .strip_prefix("data: ")
+            .filter(|event| *event != "[DONE]")
+        else {
             continue;
         };
         let event: Value = serde_json::from_str(event)?;
-        let token = event.pointer("/choices/0/delta/content").and_then(Value::as_str);
+        let token = event
+            .pointer("/choices/0/delta/content")
+            .and_then(Value::as_str);
         if let Some(token) = token.filter(|token| !token.is_empty()) {
             if answer.text.is_empty() {
                 answer.first_token_ms = u64::try_from(start.elapsed().as_millis())?;
@@ -58,7 +73,10 @@ pub(crate) fn ask(
         if let Some(mut stderr) = child.stderr.take() {
             stderr.read_to_string(&mut words)?;
         }
-        bail!("the question was not answered ({status})\n{words}\ncasemated's log:\n{}", node.log());
+        bail!(
+            "the question was not answered ({status})\n{words}\ncasemated's log:\n{}",
+            node.log()
+        );
     }
     Ok(answer)
 }

@@ -16,7 +16,9 @@ use narrator::Narrator;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
-    let json = std::env::args().skip(1).any(|argument| argument == "--json");
+    let json = std::env::args()
+        .skip(1)
+        .any(|argument| argument == "--json");
     match run(Narrator::new(json)) {
         Ok(code) => code,
         Err(error) => {
@@ -28,7 +30,9 @@ fn main() -> ExitCode {
 
 /// Runs the story beside a wait for Ctrl-C, which ends it early but still in order.
 fn run(narrator: Narrator) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let stop = story::Stop::default();
     let outcome = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;

@@ -63,17 +63,32 @@ pub(crate) fn collect(
     };
     note(judge("no client certificate", nobody.send(&holding(ask()))));
     note(judge("no ticket", holder.send(&ask())));
-    note(judge("another holder's ticket", other.send(&holding(ask()))));
+    note(judge(
+        "another holder's ticket",
+        other.send(&holding(ask())),
+    ));
     note(judge(
         "a model version the ticket does not name",
         holder.send(&holding(chat("smollm2-135m-instruct@2"))),
     ));
     note(judge("an admin route: /slots", holder.send(&get("/slots"))));
     note(judge("an admin route: /props", holder.send(&get("/props"))));
-    note(judge("an admin route: /lora-adapters", holder.send(&get("/lora-adapters"))));
-    note(judge("a path in disguise: //", holder.send(&post("//v1/chat/completions"))));
-    note(judge("a path in disguise: %2e", holder.send(&post("/v1/%2e%2e/slots"))));
-    note(judge("a path in disguise: case", holder.send(&post("/V1/chat/completions"))));
+    note(judge(
+        "an admin route: /lora-adapters",
+        holder.send(&get("/lora-adapters")),
+    ));
+    note(judge(
+        "a path in disguise: //",
+        holder.send(&post("//v1/chat/completions")),
+    ));
+    note(judge(
+        "a path in disguise: %2e",
+        holder.send(&post("/v1/%2e%2e/slots")),
+    ));
+    note(judge(
+        "a path in disguise: case",
+        holder.send(&post("/V1/chat/completions")),
+    ));
     for (stage, port) in [("redact", 8080), ("infer", 8000)] {
         note(around(stage, SocketAddr::from(([127, 0, 0, 1], port))));
     }
@@ -91,14 +106,27 @@ fn judge(name: &str, answer: anyhow::Result<Answer>) -> Refusal {
             let reason = format!("{error:#}");
             // Only the server's own alert is a refusal; anything else is a failure to look.
             let refused = reason.contains("CertificateRequired");
-            let reason =
-                if refused { "TLS alert: certificate required".to_owned() } else { reason };
-            Refusal { name: name.to_owned(), status: None, reason, by: "gate/redact".to_owned(), refused }
+            let reason = if refused {
+                "TLS alert: certificate required".to_owned()
+            } else {
+                reason
+            };
+            Refusal {
+                name: name.to_owned(),
+                status: None,
+                reason,
+                by: "gate/redact".to_owned(),
+                refused,
+            }
         }
         Ok(answer) => {
             let problem = answer.json().unwrap_or_default();
             let text = |member: &str| {
-                problem.get(member).and_then(Value::as_str).unwrap_or_default().to_owned()
+                problem
+                    .get(member)
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned()
             };
             let (code, by) = (text("code"), text("by"));
             let refused = (400..500).contains(&answer.head.status)

@@ -40,9 +40,15 @@ pub(crate) fn tell(narrator: Narrator, stop: &Stop) -> anyhow::Result<Summary> {
 
     narrator.heading("Preparing");
     let provider = IdentityProvider::start(&tools)?;
-    narrator.say(&format!("an OpenID provider listens on {}", provider.issuer()));
+    narrator.say(&format!(
+        "an OpenID provider listens on {}",
+        provider.issuer()
+    ));
     let mut node = Node::start()?;
-    narrator.say(&format!("casemated runs, with its state below {}", node.directory().display()));
+    narrator.say(&format!(
+        "casemated runs, with its state below {}",
+        node.directory().display()
+    ));
     stop.check()?;
     let started = Instant::now();
     let chat = Chat::prepare(&node, &tools, &provider)?;
@@ -55,7 +61,10 @@ pub(crate) fn tell(narrator: Narrator, stop: &Stop) -> anyhow::Result<Summary> {
     narrator.heading("casemate up");
     let started = Instant::now();
     node.run_casemate(&["up", &chat.file().display().to_string()])?;
-    narrator.say(&format!("both stages admit calls after {:.1} s", started.elapsed().as_secs_f64()));
+    narrator.say(&format!(
+        "both stages admit calls after {:.1} s",
+        started.elapsed().as_secs_f64()
+    ));
     narrator.say(node.run_casemate(&["status"])?.trim_end());
     stop.check()?;
 
@@ -66,7 +75,9 @@ pub(crate) fn tell(narrator: Narrator, stop: &Stop) -> anyhow::Result<Summary> {
     let short = alice.ticket(&node, "redact", &["--lifetime", &lifetime])?;
     let short = (short, Instant::now());
     let exchanged = casemate_testkit::programs::output(
-        alice.casemate(&node).args(["ticket", "exchange", "--stage", "redact"]),
+        alice
+            .casemate(&node)
+            .args(["ticket", "exchange", "--stage", "redact"]),
     )?;
     narrator.say(exchanged.trim_end());
     stop.check()?;
@@ -80,7 +91,13 @@ pub(crate) fn tell(narrator: Narrator, stop: &Stop) -> anyhow::Result<Summary> {
     stop.check()?;
 
     narrator.heading("What does not work, and who decided");
-    let stand = Stand { node: &node, chat: &chat, holder: &alice, other: &bob, short };
+    let stand = Stand {
+        node: &node,
+        chat: &chat,
+        holder: &alice,
+        other: &bob,
+        short,
+    };
     summary.refusals = refusals::collect(&stand, |refusal| narrator.say(&line(refusal)))?;
     stop.check()?;
     let (egress, probe) = probe(&node)?;
@@ -103,7 +120,8 @@ pub(crate) fn tell(narrator: Narrator, stop: &Stop) -> anyhow::Result<Summary> {
     node.run_casemate(&["down", "chat"])?;
     summary.leftovers = take_down(node, provider, &chat, &before, &tools)?;
     if summary.leftovers.is_empty() {
-        narrator.say("nothing is left: no process, mount, namespace, cgroup, port or plaintext file");
+        narrator
+            .say("nothing is left: no process, mount, namespace, cgroup, port or plaintext file");
     }
     for leftover in &summary.leftovers {
         narrator.say(&format!("left over: {leftover}"));
@@ -112,22 +130,41 @@ pub(crate) fn tell(narrator: Narrator, stop: &Stop) -> anyhow::Result<Summary> {
 }
 
 fn line(refusal: &Refusal) -> String {
-    let status = refusal.status.map_or_else(|| "---".to_owned(), |status| status.to_string());
-    let mark = if refusal.refused { "refused" } else { "NOT REFUSED" };
-    format!("{mark} {status}  {:<42} {} [{}]", refusal.name, refusal.reason, refusal.by)
+    let status = refusal
+        .status
+        .map_or_else(|| "---".to_owned(), |status| status.to_string());
+    let mark = if refusal.refused {
+        "refused"
+    } else {
+        "NOT REFUSED"
+    };
+    format!(
+        "{mark} {status}  {:<42} {} [{}]",
+        refusal.name, refusal.reason, refusal.by
+    )
 }
 
 /// Runs the prober in every stage; its summary, and what it found about getting out.
 fn probe(node: &Node) -> anyhow::Result<(Refusal, Probe)> {
-    let output = node.casemate(&node.path("home")).args(["probe", "--json"]).output()?;
+    let output = node
+        .casemate(&node.path("home"))
+        .args(["probe", "--json"])
+        .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let report: Value = serde_json::from_str(text.trim())
-        .with_context(|| format!("casemate probe: {}", String::from_utf8_lossy(&output.stderr)))?;
-    let summary = report.get("summary").context("the probe's report has no summary")?;
+    let report: Value = serde_json::from_str(text.trim()).with_context(|| {
+        format!(
+            "casemate probe: {}",
+            String::from_utf8_lossy(&output.stderr)
+        )
+    })?;
+    let summary = report
+        .get("summary")
+        .context("the probe's report has no summary")?;
     let count = |name: &str| {
         let dashed = name.replace('_', "-");
         let held = summary.get(name).or_else(|| summary.get(&dashed));
-        held.and_then(Value::as_u64).with_context(|| format!("the summary has no {name}"))
+        held.and_then(Value::as_u64)
+            .with_context(|| format!("the summary has no {name}"))
     };
     let probe = Probe {
         checks: count("checks")?,
@@ -138,15 +175,30 @@ fn probe(node: &Node) -> anyhow::Result<(Refusal, Probe)> {
     };
     let findings = findings(&report);
     let text = |finding: &Value, member: &str| {
-        finding.get(member).and_then(Value::as_str).unwrap_or_default().to_owned()
+        finding
+            .get(member)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
     };
-    let egress: Vec<&Value> =
-        findings.iter().copied().filter(|finding| text(finding, "category") == "egress").collect();
-    let blocked =
-        egress.iter().filter(|finding| text(finding, "verdict") == "blocked").count();
-    let open = egress.iter().filter(|finding| text(finding, "verdict") == "open").count();
-    let mut layers: Vec<String> =
-        egress.iter().map(|finding| text(finding, "layer")).filter(|l| !l.is_empty()).collect();
+    let egress: Vec<&Value> = findings
+        .iter()
+        .copied()
+        .filter(|finding| text(finding, "category") == "egress")
+        .collect();
+    let blocked = egress
+        .iter()
+        .filter(|finding| text(finding, "verdict") == "blocked")
+        .count();
+    let open = egress
+        .iter()
+        .filter(|finding| text(finding, "verdict") == "open")
+        .count();
+    let mut layers: Vec<String> = egress
+        .iter()
+        .map(|finding| text(finding, "layer"))
+        .filter(|l| !l.is_empty())
+        .collect();
     layers.sort();
     layers.dedup();
     let refusal = Refusal {
@@ -174,17 +226,29 @@ fn receipts(narrator: Narrator, node: &Node) -> anyhow::Result<Receipts> {
     let list: Value = serde_json::from_str(text.trim()).context("receipts list --json")?;
     let receipts = list.as_array().or_else(|| list.get("receipts")?.as_array());
     let receipts = receipts.context("receipts list --json has no list")?;
-    let mut kinds: Vec<&str> =
-        receipts.iter().filter_map(|receipt| receipt.get("kind")?.as_str()).collect();
+    let mut kinds: Vec<&str> = receipts
+        .iter()
+        .filter_map(|receipt| receipt.get("kind")?.as_str())
+        .collect();
     kinds.dedup();
-    narrator.say(&format!("{} receipts: {}", receipts.len(), kinds.join(", ")));
-    let verify = node.casemate(&node.path("home")).args(["receipts", "verify"]).output()?;
+    narrator.say(&format!(
+        "{} receipts: {}",
+        receipts.len(),
+        kinds.join(", ")
+    ));
+    let verify = node
+        .casemate(&node.path("home"))
+        .args(["receipts", "verify"])
+        .output()?;
     narrator.say(&format!(
         "receipts verify: {}{}",
         String::from_utf8_lossy(&verify.stdout).trim_end(),
         String::from_utf8_lossy(&verify.stderr).trim_end()
     ));
-    Ok(Receipts { count: u64::try_from(receipts.len())?, verified: verify.status.success() })
+    Ok(Receipts {
+        count: u64::try_from(receipts.len())?,
+        verified: verify.status.success(),
+    })
 }
 
 /// Ends everything and looks for what is still there.
@@ -201,7 +265,9 @@ fn take_down(
     // A piece from the middle of the model: no file of ours may hold it in plain.
     let model = fs::read(tools.model()?)?;
     let middle = model.len() / 2;
-    let needle = model.get(middle..middle + 64).context("the model is too short")?;
+    let needle = model
+        .get(middle..middle + 64)
+        .context("the model is too short")?;
     let mut left = Snapshot::leftovers(before, node.directory(), &ports);
     for file in plaintext_files(node.directory(), needle)? {
         left.push(format!("plaintext {}", file.display()));
@@ -214,4 +280,5 @@ fn take_down(
     Ok(left)
 }
 
-const QUESTION: &str = "My address is alice@example.org. What is a fortress? Answer in one sentence.";
+const QUESTION: &str =
+    "My address is alice@example.org. What is a fortress? Answer in one sentence.";

@@ -1,0 +1,173 @@
+//! Rows as printed and as written into the documentation.
+#![expect(clippy::print_stdout, reason = "the bench prints its rows")]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::process::Command;
+
+/// Something to measure.
+pub(crate) struct Row {
+    /// Short, for choosing it on the command line.
+    pub(crate) name: &'static str,
+    /// Measures it.
+    pub(crate) measure: fn() -> anyhow::Result<Vec<Line>>,
+}
+
+/// One measured comparison.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    /// What was done.
+    pub(crate) what: String,
+    /// Ours, with its unit.
+    pub(crate) ours: String,
+    /// Who it was compared with.
+    pub(crate) peer: String,
+    /// Theirs, with its unit.
+    pub(crate) theirs: String,
+    /// Ours to theirs, in the direction that `bar` names.
+    pub(crate) ratio: String,
+    /// What design section 8 asks for.
+    pub(crate) bar: String,
+    /// Whether it is reached.
+    pub(crate) held: bool,
+}
+
+impl Line {
+    /// Throughput: more is better, and `at_least` times the peer is asked for.
+    pub(crate) fn faster(
+        what: &str,
+        unit: &str,
+        ours: f64,
+        peer: &str,
+        theirs: f64,
+        at_least: f64,
+    ) -> Self {
+        let ratio = ours / theirs;
+        Self {
+            what: what.to_owned(),
+            ours: format!("{ours:.2} {unit}"),
+            peer: peer.to_owned(),
+            theirs: format!("{theirs:.2} {unit}"),
+            ratio: format!("{ratio:.2}"),
+            bar: format!("at least {at_least} x"),
+            held: ratio >= at_least,
+        }
+    }
+
+    /// A cost: less is better, and at most `at_most` times the peer's is asked for.
+    pub(crate) fn cheaper(
+        what: &str,
+        unit: &str,
+        ours: f64,
+        peer: &str,
+        theirs: f64,
+        at_most: f64,
+    ) -> Self {
+        let ratio = ours / theirs;
+        Self {
+            what: what.to_owned(),
+            ours: format!("{ours:.2} {unit}"),
+            peer: peer.to_owned(),
+            theirs: format!("{theirs:.2} {unit}"),
+            ratio: format!("{ratio:.2}"),
+            bar: format!("at most {at_most} x"),
+            held: ratio <= at_most,
+        }
+    }
+
+    /// A cost that may exceed the peer's by `at_most`.
+    pub(crate) fn added(
+        what: &str,
+        unit: &str,
+        ours: f64,
+        peer: &str,
+        theirs: f64,
+        at_most: f64,
+    ) -> Self {
+        let added = ours - theirs;
+        Self {
+            what: what.to_owned(),
+            ours: format!("{ours:.3} {unit}"),
+            peer: peer.to_owned(),
+            theirs: format!("{theirs:.3} {unit}"),
+            ratio: format!("{added:+.3} {unit}"),
+            bar: format!("at most +{at_most} {unit}"),
+            held: added <= at_most,
+        }
+    }
+}
+
+/// Measures a row and prints its lines; a row that cannot be measured says why.
+pub(crate) fn measure(row: &Row) -> Vec<Line> {
+    println!("{}", row.name);
+    match (row.measure)() {
+        Ok(lines) => {
+            for line in &lines {
+                println!(
+                    "  {}: ours {}, {} {}: {} ({}: {})",
+                    line.what,
+                    line.ours,
+                    line.peer,
+                    line.theirs,
+                    line.ratio,
+                    line.bar,
+                    word(line.held)
+                );
+            }
+            lines
+        }
+        Err(error) => {
+            println!("  not measured: {error:#}");
+            vec![Line {
+                what: row.name.to_owned(),
+                ours: format!("not measured: {error}"),
+                peer: String::new(),
+                theirs: String::new(),
+                ratio: String::new(),
+                bar: String::new(),
+                held: false,
+            }]
+        }
+    }
+}
+
+/// The page for docs/reference.
+pub(crate) fn page(lines: &[Line]) -> anyhow::Result<String> {
+    let mut page = String::from(
+        "# Bench\n\nWritten by `cargo xtask bench`. Ours and the peer ran alternately on the same work; \
+         the ratio is the promise,\nthe absolute numbers belong to this one machine.\n\n",
+    );
+    let date = Command::new("date").arg("+%Y-%m-%d").output()?;
+    let kernel = Command::new("uname").arg("-sr").output()?;
+    writeln!(page, "- date: {}", String::from_utf8_lossy(&date.stdout).trim())?;
+    writeln!(page, "- machine: {}", machine())?;
+    writeln!(page, "- kernel: {}\n", String::from_utf8_lossy(&kernel.stdout).trim())?;
+    page.push_str("| what | ours | peer | theirs | ratio | bar | reached |\n");
+    page.push_str("|---|---|---|---|---|---|---|\n");
+    for line in lines {
+        writeln!(
+            page,
+            "| {} | {} | {} | {} | {} | {} | {} |",
+            line.what,
+            line.ours,
+            line.peer,
+            line.theirs,
+            line.ratio,
+            line.bar,
+            word(line.held)
+        )?;
+    }
+    Ok(page)
+}
+
+fn machine() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = text.lines().find_map(|line| line.strip_prefix("model name"));
+    let model = model.unwrap_or_default().trim_start_matches([' ', '\t', ':']);
+    let count = text.lines().filter(|line| line.starts_with("processor")).count();
+    format!("{count} x {model}")
+}
+
+const fn word(held: bool) -> &'static str {
+    if held { "yes" } else { "no" }
+}
