@@ -26,3 +26,4 @@ pub mod process;
 pub mod raw;
 pub mod seccomp;
 pub mod socket;
+pub mod wiping;

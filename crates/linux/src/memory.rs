@@ -85,13 +85,14 @@ pub fn forbid_dumps() -> io::Result<()> {
     Ok(())
 }
 
-/// Keeps every page of this process, present and future, out of swap.
+/// Keeps every page of this process, present and future, out of swap. Pages are locked when they are
+/// first touched, so that address space that is never used costs no memory.
 ///
 /// # Errors
 /// When the limit on locked memory is too low.
 pub fn lock_all() -> io::Result<()> {
     // SAFETY: mlockall takes flags and no memory of ours.
-    let status = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE) };
+    let status = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) };
     if status == 0 {
         Ok(())
     } else {

@@ -30,7 +30,7 @@ pub mod seal;
 pub mod signing;
 pub mod unlock;
 pub mod verify;
-// pub mod view;
+pub mod view;
 
 /// How far a long operation has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
