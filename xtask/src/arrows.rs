@@ -150,6 +150,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     // Not shipped.
     ("redact", &[]),
+    ("stand-in", &[]),
     ("chat-demo", &["casemate-core", TESTKIT]),
     (TESTKIT, LIBRARIES),
     ("casemate-claims", LIBRARIES_AND_TESTKIT),

@@ -95,4 +95,5 @@ pub(crate) const IN_A_SANDBOX: &[(&str, &str)] = &[
     ("casemate-init", "casemate-init"),
     ("casemate-probe", "casemate-probe"),
     ("redact", "redact"),
+    ("stand-in", "stand-in"),
 ];

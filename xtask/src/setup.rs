@@ -256,6 +256,12 @@ const NEEDS: &[Need] = &[
         source: Source::Environment { version: "1.1.1" },
     },
     Need {
+        what: "pyopenssl",
+        why: "model-signing needs it and does not say so",
+        purpose: Purpose::Test,
+        source: Source::Environment { version: "26.4.0" },
+    },
+    Need {
         what: "gocryptfs",
         why: "the peer of the weights view in the bench",
         purpose: Purpose::Bench,

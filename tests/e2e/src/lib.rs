@@ -1,1 +1,12 @@
-//! Being written.
+//! Whole journeys through the real programs, on a real host: root, runc, FUSE, a real login.
+//!
+//! Each test starts a daemon of its own in temporary directories. [`journey`] is how it should go,
+//! the others are bad days: a hostile caller, a bad server, bad files, a crash.
+#![cfg(test)]
+
+mod bad_caller;
+mod bad_files;
+mod bad_server;
+mod crash;
+mod journey;
+mod scene;

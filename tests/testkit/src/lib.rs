@@ -18,6 +18,7 @@ pub mod node;
 pub mod oci;
 pub mod person;
 pub mod programs;
+pub mod stand_in;
 pub mod wait;
 
 pub use chat::Chat;
@@ -25,6 +26,7 @@ pub use identity_provider::IdentityProvider;
 pub use node::Node;
 pub use person::Person;
 pub use programs::{Programs, Tools};
+pub use stand_in::StandIn;
 pub use wait::wait_for;
 
 /// Prints why a test cannot run here; `cargo xtask test` shows and counts these lines.

@@ -20,6 +20,7 @@ pub struct Node {
     programs: Programs,
     directory: TempDir,
     issuer: SocketAddr,
+    arguments: Vec<String>,
     child: Option<Child>,
 }
 
@@ -29,18 +30,23 @@ impl Node {
     /// # Errors
     /// When it does not come up.
     pub fn start() -> anyhow::Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// Starts one with more arguments.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_with(arguments: &[&str]) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("casemate-test-")
             .tempdir()?;
         // The stages' identities walk through it; the daemon's own directories below are closed.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711))?;
         let programs = Programs::locate()?;
-        let mut node = Self {
-            programs,
-            directory,
-            issuer: free_address()?,
-            child: None,
-        };
+        let arguments = arguments.iter().map(|&word| word.to_owned()).collect();
+        let issuer = free_address()?;
+        let mut node = Self { programs, directory, issuer, arguments, child: None };
         node.restart()?;
         Ok(node)
     }
@@ -62,6 +68,7 @@ impl Node {
             .arg("--bin")
             .arg(self.programs.directory())
             .args(["--issuer-listen", &self.issuer.to_string()])
+            .args(&self.arguments)
             // Ctrl-C in a terminal is for us: we take the daemon down in order.
             .process_group(0)
             .stdin(Stdio::null())

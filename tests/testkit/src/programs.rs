@@ -181,4 +181,5 @@ const NAMES: &[&str] = &[
     "casemate-init",
     "casemate-probe",
     "redact",
+    "stand-in",
 ];

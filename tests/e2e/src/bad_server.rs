@@ -1,0 +1,66 @@
+//! Servers that fail, or turn on their host: each takes only itself down.
+
+use std::time::Duration;
+
+use casemate_testkit::{needs_host, wait_for};
+use serde_json::Value;
+
+use crate::scene::{Scene, code};
+
+#[test]
+fn what_a_failing_server_says_about_itself_stays_inside() {
+    needs_host!();
+    let scene = Scene::start("fail").unwrap();
+    let answer = scene.ask().unwrap();
+    assert_eq!((answer.head.status, code(&answer).as_str()), (502, "upstream_error"));
+    assert!(!answer.text().contains("hunter2"), "{}", answer.text());
+    assert_eq!(answer.head.header("server"), None);
+}
+
+#[test]
+fn a_fork_bomb_stays_within_its_stage() {
+    needs_host!();
+    let scene = Scene::start("fork").unwrap();
+    // It starts as many threads as it may and then answers, or cannot even do that.
+    drop(scene.ask());
+    let held = threads_of(&scene).unwrap();
+    assert!(held <= 64, "{held} threads in a stage that may have 64");
+    assert!(std::process::Command::new("true").status().unwrap().success());
+    scene.node.run_casemate(&["down", "stand-in"]).unwrap();
+}
+
+#[test]
+fn a_server_that_eats_memory_is_ended_and_started_again() {
+    needs_host!();
+    let scene = Scene::start("eat").unwrap();
+    drop(scene.ask());
+    restarted(&scene);
+}
+
+#[test]
+fn a_server_that_dies_is_started_again_and_its_gate_stays_closed_meanwhile() {
+    needs_host!();
+    let scene = Scene::start("die").unwrap();
+    let answer = scene.ask().unwrap();
+    assert_eq!(answer.head.status, 502, "{}", answer.text());
+    restarted(&scene);
+}
+
+fn restarted(scene: &Scene) {
+    wait_for("a restart", Duration::from_secs(60), || {
+        let stage = scene.stage()?;
+        let restarts = stage.get("restarts").and_then(Value::as_u64);
+        Ok(restarts.filter(|restarts| *restarts >= 1))
+    })
+    .unwrap();
+    scene.wait_for_state("admitting", 60).unwrap();
+}
+
+/// Threads of the stage's first process and of all below it.
+fn threads_of(scene: &Scene) -> anyhow::Result<u64> {
+    let stage = scene.stage()?;
+    let Some(pid) = stage.get("pid").and_then(Value::as_u64) else { return Ok(0) };
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Threads:"));
+    Ok(line.and_then(|count| count.trim().parse().ok()).unwrap_or(0))
+}
