@@ -70,6 +70,15 @@ impl TrustBundle {
         }
     }
 
+    /// The trust domain that the first certificate of a PEM text names: for a bundle that a person was
+    /// handed as a file, where the file itself is what they decided to trust.
+    #[must_use]
+    pub fn domain_named_in(text: &str) -> Option<TrustDomain> {
+        let certificates = chain_from_pem(text)?;
+        let first = read_signer(certificates.first()?).ok()?;
+        first.id.map(|id| id.trust_domain().clone())
+    }
+
     /// A bundle of DER certificates, all of `trust_domain`.
     ///
     /// # Errors

@@ -252,6 +252,12 @@ impl TicketVerifier {
         self.revoke(|revocations| revocations.add_subject(subject, now));
     }
 
+    /// Whether what `subject` was issued at `issued`, a certificate for instance, was revoked since.
+    #[must_use]
+    pub fn subject_is_revoked(&self, subject: &SpiffeId, issued: UnixTime) -> bool {
+        self.revocations.load().covers(None, subject, issued)
+    }
+
     fn revoke(&self, add: impl FnOnce(&mut Revocations)) {
         let generation = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = Revocations::clone(&self.revocations.load());

@@ -30,6 +30,8 @@ pub struct Rules {
     pub bind: Vec<u16>,
     /// TCP ports that can be connected to.
     pub connect: Vec<u16>,
+    /// Whether every TCP port can be connected to; binding stays ruled.
+    pub connect_anywhere: bool,
 }
 
 /// What was applied.
@@ -101,10 +103,15 @@ pub fn restrict(rules: &Rules) -> Result<Applied, RestrictError> {
     if found < needed {
         return Err(RestrictError::TooOld { found, needed });
     }
+    let network = if rules.connect_anywhere {
+        AccessNet::from_all(abi) & !AccessNet::ConnectTcp
+    } else {
+        AccessNet::from_all(abi)
+    };
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(abi))?
-        .handle_access(AccessNet::from_all(abi))?;
+        .handle_access(network)?;
     let scoped = number >= 6;
     if scoped {
         ruleset = ruleset.scope(Scope::from_all(abi))?;
@@ -128,7 +135,7 @@ pub fn restrict(rules: &Rules) -> Result<Applied, RestrictError> {
     for port in &rules.bind {
         created = created.add_rule(NetPort::new(*port, AccessNet::BindTcp))?;
     }
-    for port in &rules.connect {
+    for port in rules.connect.iter().filter(|_| !rules.connect_anywhere) {
         created = created.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
     }
     let status = created.restrict_self()?;
