@@ -96,4 +96,5 @@ pub(crate) const IN_A_SANDBOX: &[(&str, &str)] = &[
     ("casemate-probe", "casemate-probe"),
     ("redact", "redact"),
     ("stand-in", "stand-in"),
+    ("stand-in", "attempt"),
 ];
