@@ -1,0 +1,87 @@
+//! What can be asked, and the help that teaches it.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{
+    call, down, events, login, logs, model, probe, receipts, schema, status, ticket, up,
+};
+
+/// Runs and inspects sealed LLM pipelines.
+#[derive(Debug, Parser)]
+#[command(name = "casemate", version, about, long_about = LONG, after_help = AFTER, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// The daemon's socket.
+    #[arg(long, global = true, env = "CASEMATE_SOCKET", value_name = "PATH",
+          default_value = casemate_api::client::DEFAULT_SOCKET, hide_env_values = true)]
+    pub(crate) socket: PathBuf,
+    /// Where your login and tickets are kept [default: ~/.config/casemate].
+    #[arg(
+        long,
+        global = true,
+        env = "CASEMATE_HOME",
+        value_name = "DIR",
+        hide_env_values = true
+    )]
+    pub(crate) home: Option<PathBuf>,
+    /// Prints data as JSON instead of text.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Brings an enclosure up from its file.
+    Up(up::Arguments),
+    /// Takes an enclosure down and leaves nothing.
+    Down(down::Arguments),
+    /// Shows enclosures, stages, certificates and gates.
+    Status(status::Arguments),
+    /// Turns a corporate login into a workload identity.
+    Login(login::Arguments),
+    /// Gets, shows and revokes tickets.
+    Ticket(ticket::Arguments),
+    /// Calls a stage with your identity and ticket.
+    Call(call::Arguments),
+    /// Seals, verifies, shows and opens models.
+    Model(model::Arguments),
+    /// Attacks stages from inside and reports what held.
+    Probe(probe::Arguments),
+    /// Shows what the daemon, gates and issuer saw.
+    Events(events::Arguments),
+    /// Lists, exports and verifies the signed record of decisions.
+    Receipts(receipts::Arguments),
+    /// Shows what a stage's server wrote.
+    Logs(logs::Arguments),
+    /// Prints the JSON Schema of a file format.
+    Schema(schema::Arguments),
+}
+
+const LONG: &str = "\
+Runs and inspects sealed LLM pipelines.
+
+An enclosure is a pipeline declared in one file: models, stages and the flows between them.
+`casemate up` runs it sealed on this host. People log in with their corporate token, exchange it for
+a ticket to one stage, and call that stage; everything else is refused, and every decision leaves a
+receipt.";
+
+const AFTER: &str = "\
+Examples:
+  casemate up examples/chat/enclosure.yaml        run it, sealed
+  casemate login --token-file token.jwt           who you are
+  casemate ticket exchange --stage redact         what you may do
+  casemate call redact /v1/chat/completions --stream -d @question.json
+  casemate probe                                  attack it from inside
+  casemate receipts verify                        check the record
+
+Exit codes:
+  0   it held
+  1   findings, or a refusal
+  2   could not tell
+  64  a mistake in the call
+  70  our fault
+
+A stage is written STAGE, or ENCLOSURE/STAGE where its name alone is not enough.";
