@@ -1,0 +1,622 @@
+//! Tries to run foreign code, and to find leftovers of the launcher: descriptors, variables, the plan.
+
+use std::fs;
+
+use casemate_core::finding::{Category, Layer};
+use casemate_linux::raw::{Child, Errno};
+
+use crate::attribute::Via;
+use crate::check::Check;
+use crate::primitive;
+use crate::trial::{Outcome, Trial};
+
+const fn check(id: &'static str, title: &'static str, try_it: fn(&mut Trial<'_>)) -> Check {
+    Check::new(Category::Execution, id, title, try_it)
+}
+
+pub(crate) const CHECKS: &[Check] = &[
+    check("PX-01", "writing to the root file system", write_root)
+        .techniques(&["T1574", "T1525"])
+        .tries("new files in /, /etc, /usr, /usr/lib and /usr/local, removed at once; /etc/ld.so.preload opened for writing")
+        .open_means("an attacker can change programs and libraries, and stay after a restart")
+        .control("a file can be made in scratch"),
+    check("PX-02", "executing from writable places", execute_scratch)
+        .techniques(&["T1059", "T1105"])
+        .tries("a tiny program is written to each writable directory, executed, and mapped for execution")
+        .open_means("downloaded tools can be run")
+        .control("the prober's own program executes"),
+    check("PX-03", "executing without a file", execute_memory)
+        .techniques(&["T1620"])
+        .tries("a tiny program in memfd_create() is executed by execveat() and by /proc/self/fd")
+        .open_means("programs run that no file system ever showed")
+        .control("the prober's own program executes"),
+    check("PX-04", "memory that is writable and executable", writable_code)
+        .techniques(&["T1055"])
+        .tries("mmap() with both; mprotect() from writable to executable")
+        .open_means("injected machine code can run; compilers of model servers need this too")
+        .control("plain memory can be mapped")
+        .surface(),
+    check("PX-05", "shells and interpreters of the image", interpreters)
+        .techniques(&["T1059"])
+        .tries("/bin/sh, bash, python3, perl and gcc are executed to end at once")
+        .open_means("an exploit finds its tools ready; a root file system without them is better")
+        .control("the prober's own program executes")
+        .surface(),
+    check("PX-09", "the prober and the init program", own_programs)
+        .techniques(&["T1565.002", "T1036"])
+        .tries("the programs that the launcher brought in, and their directory, are opened for writing")
+        .open_means("the stage can replace what will attest to its confinement")
+        .control("an own file in scratch opens for writing"),
+    check("PX-10", "inherited descriptors", descriptors)
+        .techniques(&["T1611", "AML.T0105"])
+        .tries("/proc/self/fd is listed; directories and sockets are looked for; the working directory is asked for (CVE-2024-21626)")
+        .open_means("a descriptor that leads out of the sandbox was left open")
+        .control("/proc/self/fd shows the standard streams"),
+    check("PX-11", "the launcher's plan", plan)
+        .techniques(&["T1565.002"])
+        .tries("descriptors of all visible processes are searched for a plan that opens for writing")
+        .open_means("the stage can rewrite the plan that its sandbox is compared with")
+        .control("/proc/self/fd is listed"),
+    check("PX-12", "variables that load code", variables)
+        .techniques(&["T1574.006"])
+        .tries("LD_*, PYTHON* and proxy variables are looked for in the own environment")
+        .open_means("code or traffic is diverted before the server's first line")
+        .control("the environment can be read"),
+];
+
+/// The smallest program: 64-bit, static, ends with status 42.
+fn tiny_program() -> Option<Vec<u8>> {
+    if !cfg!(target_arch = "x86_64") {
+        return None;
+    }
+    // mov edi, 42; mov eax, 60; syscall
+    let code = [0xbf, 42, 0, 0, 0, 0xb8, 60, 0, 0, 0, 0x0f, 0x05];
+    let base = 0x40_0000_u64;
+    let mut file = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let half = |file: &mut Vec<u8>, value: u16| file.extend(value.to_le_bytes());
+    let word = |file: &mut Vec<u8>, value: u32| file.extend(value.to_le_bytes());
+    let long = |file: &mut Vec<u8>, value: u64| file.extend(value.to_le_bytes());
+    half(&mut file, 2);
+    half(&mut file, 62);
+    word(&mut file, 1);
+    for value in [base + 120, 64, 0] {
+        long(&mut file, value);
+    }
+    word(&mut file, 0);
+    for value in [64, 56, 1, 0, 0, 0] {
+        half(&mut file, value);
+    }
+    word(&mut file, 1);
+    word(&mut file, 5);
+    for value in [0, base, base, 132, 132, 0x1000] {
+        long(&mut file, value);
+    }
+    file.extend(code);
+    Some(file)
+}
+
+/// A null-ended array of pointers to texts.
+fn pointers(texts: &[std::ffi::CString]) -> Vec<u8> {
+    texts
+        .iter()
+        .flat_map(|text| primitive::pointer(text.as_bytes_with_nul()))
+        .chain([0; 8])
+        .collect()
+}
+
+/// What is to be executed.
+enum Program<'a> {
+    Path(&'a str),
+    Descriptor(i64),
+}
+
+/// Executes in one more process and gives the exit status, or the error number of the execution.
+fn execute(
+    child: &Child,
+    program: &Program<'_>,
+    arguments: &[&str],
+    stream: Option<i64>,
+) -> Result<i32, Errno> {
+    let texts: Vec<_> = arguments.iter().map(|text| primitive::path(text)).collect();
+    let vector = pointers(&texts);
+    let environment = pointers(&[]);
+    if let Some(pid) = primitive::fork(child)? {
+        let status = primitive::wait(child, pid)?;
+        return match (libc::WIFEXITED(status), libc::WEXITSTATUS(status)) {
+            (true, code) if code >= 128 => Err(Errno(code - 128)),
+            (true, code) => Ok(code),
+            (false, _) => Ok(256 + libc::WTERMSIG(status)),
+        };
+    }
+    if let Some(stream) = stream {
+        for standard in [0, 1, 2] {
+            let _duplicated =
+                child.call(libc::SYS_dup3, [stream.into(), standard.into(), 0.into()]);
+        }
+    }
+    let failed = match program {
+        Program::Path(path) => {
+            let path = primitive::path(path);
+            child.call(
+                libc::SYS_execve,
+                [
+                    path.as_c_str().into(),
+                    vector.as_slice().into(),
+                    environment.as_slice().into(),
+                ],
+            )
+        }
+        Program::Descriptor(descriptor) => {
+            let empty = primitive::path("");
+            child.call(
+                libc::SYS_execveat,
+                [
+                    (*descriptor).into(),
+                    empty.as_c_str().into(),
+                    vector.as_slice().into(),
+                    environment.as_slice().into(),
+                    libc::AT_EMPTY_PATH.into(),
+                ],
+            )
+        }
+    };
+    child.exit(128 + failed.map_or_else(|errno| errno.0.min(127), |_| 0))
+}
+
+/// Runs a shell that ends with status 7.
+pub(crate) fn run_shell(child: &Child, stream: Option<i64>) -> Result<i32, Errno> {
+    execute(
+        child,
+        &Program::Path("/bin/sh"),
+        &["sh", "-c", "exit 7"],
+        stream,
+    )
+}
+
+/// The prober's own program refuses at once without an order; that it starts at all is the control.
+fn control_execute(trial: &Trial<'_>) {
+    let path = fs::read_link("/proc/self/exe").map(|path| path.to_string_lossy().into_owned());
+    let ran = path.map_err(|error| error.to_string()).and_then(|path| {
+        execute(
+            trial.child,
+            &Program::Path(&path),
+            &["casemate-probe", "--no-order"],
+            None,
+        )
+        .map_err(|errno| errno.to_string())
+    });
+    trial.control(
+        "the own program executes",
+        ran.map(|status| format!("status {status}")),
+    );
+}
+
+fn write_root(trial: &mut Trial<'_>) {
+    let own = format!(
+        "{}/casemate-probe-{}",
+        trial.scene.order.grants.scratch, trial.check
+    );
+    let made = primitive::write_new(trial.child, &own, b"own");
+    primitive::unlink(trial.child, &own);
+    trial.control(
+        "a file in scratch",
+        made.map(|()| String::new())
+            .map_err(|errno| errno.to_string()),
+    );
+    for directory in [
+        "/",
+        "/etc",
+        "/usr",
+        "/usr/lib",
+        "/usr/local",
+        "/var",
+        "/root",
+        "/home",
+    ] {
+        if fs::metadata(directory).is_err() {
+            continue;
+        }
+        let path = format!("{}/casemate-probe-new", directory.trim_end_matches('/'));
+        let via = Via::call(libc::SYS_openat).path(directory, libc::W_OK);
+        if trial
+            .attempt(format_args!("a file in {directory}"), via, |child| {
+                primitive::write_new(child, &path, b"").map(|()| 0)
+            })
+            .is_ok()
+        {
+            primitive::unlink(trial.child, &path);
+        }
+    }
+    let path = "/etc/ld.so.preload";
+    let via = Via::call(libc::SYS_openat).path(path, libc::W_OK);
+    let _refused = trial.attempt(path, via, |child| primitive::open_for_writing(child, path));
+}
+
+fn execute_scratch(trial: &mut Trial<'_>) {
+    control_execute(trial);
+    let Some(program) = tiny_program() else {
+        trial.step("a tiny program", |_| {
+            Outcome::Absent("not this processor".to_owned())
+        });
+        return;
+    };
+    let mut places = vec![
+        trial.scene.order.grants.scratch.clone(),
+        "/dev/shm".to_owned(),
+        "/var/tmp".to_owned(),
+        "/run".to_owned(),
+        "/dev".to_owned(),
+        "/".to_owned(),
+    ];
+    places.dedup();
+    for place in places {
+        let path = format!("{}/casemate-probe-tiny", place.trim_end_matches('/'));
+        if let Err(errno) = primitive::write_new(trial.child, &path, &program) {
+            trial.step(format_args!("write to {place}"), |_| {
+                Outcome::Refused(errno, Via::call(libc::SYS_openat).path(&place, libc::W_OK))
+            });
+            continue;
+        }
+        let via = || Via::call(libc::SYS_execve).path(&path, libc::X_OK);
+        trial.step(format_args!("execute from {place}"), |child| match execute(
+            child,
+            &Program::Path(&path),
+            &["tiny"],
+            None,
+        ) {
+            Ok(42) => Outcome::Open("it ran".to_owned()),
+            Ok(status) => Outcome::Unsure(format!("status {status}")),
+            Err(errno) => Outcome::Refused(errno, via()),
+        });
+        let file = primitive::open(trial.child, &path, libc::O_RDONLY);
+        if let Ok(file) = file {
+            let _refused = trial.attempt(
+                format_args!("map for execution from {place}"),
+                via(),
+                |child| {
+                    child.call(
+                        libc::SYS_mmap,
+                        [
+                            0.into(),
+                            4_096.into(),
+                            (libc::PROT_READ | libc::PROT_EXEC).into(),
+                            libc::MAP_PRIVATE.into(),
+                            file.into(),
+                            0.into(),
+                        ],
+                    )
+                },
+            );
+        }
+        primitive::unlink(trial.child, &path);
+    }
+}
+
+fn execute_memory(trial: &mut Trial<'_>) {
+    control_execute(trial);
+    let Some(program) = tiny_program() else {
+        trial.step("a tiny program", |_| {
+            Outcome::Absent("not this processor".to_owned())
+        });
+        return;
+    };
+    let name = primitive::path("casemate-probe");
+    let made = trial
+        .child
+        .call(libc::SYS_memfd_create, [name.as_c_str().into(), 0.into()])
+        .and_then(|file| primitive::write_all(trial.child, file, &program).map(|()| file));
+    let file = match made {
+        Ok(file) => file,
+        Err(errno) => {
+            trial.step("memfd_create", |_| {
+                Outcome::Refused(errno, Via::call(libc::SYS_memfd_create))
+            });
+            return;
+        }
+    };
+    let judge = |result: Result<i32, Errno>, number: i64| match result {
+        Ok(42) => Outcome::Open("it ran".to_owned()),
+        Ok(status) => Outcome::Unsure(format!("status {status}")),
+        Err(errno) => Outcome::Refused(errno, Via::call(number).only_filter()),
+    };
+    trial.step("execveat of the descriptor", |child| {
+        judge(
+            execute(child, &Program::Descriptor(file), &["tiny"], None),
+            libc::SYS_execveat,
+        )
+    });
+    let path = format!("/proc/self/fd/{file}");
+    trial.step("execve through /proc/self/fd", |child| {
+        match execute(child, &Program::Path(&path), &["tiny"], None) {
+            Err(errno @ Errno(libc::EACCES | libc::EPERM)) => {
+                // The path can only be refused by Landlock or by the kernel's setting for such files.
+                let sealed = fs::read_to_string("/proc/sys/vm/memfd_noexec")
+                    .is_ok_and(|value| value.trim() != "0");
+                if sealed {
+                    Outcome::Blocked(Layer::Kernel, format!("memfd_noexec: {errno}"))
+                } else {
+                    Outcome::Blocked(Layer::Landlock, errno.to_string())
+                }
+            }
+            other => judge(other, libc::SYS_execve),
+        }
+    });
+}
+
+fn writable_code(trial: &mut Trial<'_>) {
+    let map = |child: &Child, protection: i32| {
+        child.call(
+            libc::SYS_mmap,
+            [
+                0.into(),
+                4_096.into(),
+                protection.into(),
+                (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS).into(),
+                (-1_i64).into(),
+                0.into(),
+            ],
+        )
+    };
+    let plain = map(trial.child, libc::PROT_READ | libc::PROT_WRITE);
+    trial.control(
+        "plain memory",
+        plain
+            .map(|_| String::new())
+            .map_err(|errno| errno.to_string()),
+    );
+    let all = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
+    let _refused = trial.attempt(
+        "map with both",
+        Via::call(libc::SYS_mmap).only_filter(),
+        |child| map(child, all),
+    );
+    if let Ok(at) = plain {
+        let _refused = trial.attempt(
+            "make executable later",
+            Via::call(libc::SYS_mprotect).only_filter(),
+            |child| {
+                child.call(
+                    libc::SYS_mprotect,
+                    [
+                        at.into(),
+                        4_096.into(),
+                        (libc::PROT_READ | libc::PROT_EXEC).into(),
+                    ],
+                )
+            },
+        );
+    }
+}
+
+fn interpreters(trial: &mut Trial<'_>) {
+    control_execute(trial);
+    for (path, arguments) in [
+        ("/bin/sh", ["sh", "-c", "exit 7"].as_slice()),
+        ("/bin/bash", &["bash", "-c", "exit 7"]),
+        (
+            "/usr/bin/python3",
+            &["python3", "-S", "-E", "-c", "import os; os._exit(7)"],
+        ),
+        ("/usr/bin/perl", &["perl", "-e", "exit 7"]),
+        ("/usr/bin/gcc", &["gcc", "--version"]),
+        ("/bin/busybox", &["busybox", "true"]),
+    ] {
+        let via = Via::call(libc::SYS_execve).path(path, libc::X_OK);
+        trial.step(path, |child| {
+            match execute(child, &Program::Path(path), arguments, None) {
+                Ok(_) => Outcome::Open("it ran".to_owned()),
+                Err(errno) => Outcome::Refused(errno, via),
+            }
+        });
+    }
+}
+
+fn own_programs(trial: &mut Trial<'_>) {
+    let own = format!(
+        "{}/casemate-probe-{}",
+        trial.scene.order.grants.scratch, trial.check
+    );
+    let made = primitive::write_new(trial.child, &own, b"own")
+        .and_then(|()| primitive::open_for_writing(trial.child, &own));
+    primitive::unlink(trial.child, &own);
+    trial.control(
+        "an own file opens for writing",
+        made.map(|_| String::new())
+            .map_err(|errno| errno.to_string()),
+    );
+    let program = fs::read_link("/proc/self/exe").map_or_else(
+        |_| "/.casemate/probe".to_owned(),
+        |path| path.to_string_lossy().into_owned(),
+    );
+    let directory = program
+        .rsplit_once('/')
+        .map_or("/", |(directory, _)| directory)
+        .to_owned();
+    for path in [program.clone(), format!("{directory}/init")] {
+        // A running program answers ETXTBSY whatever its mount; the mount is asked by `access`.
+        let via = Via::call(libc::SYS_openat).path(&path, libc::W_OK);
+        trial.step(&path, |child| {
+            match primitive::open_for_writing(child, &path) {
+                Ok(_) => Outcome::Open("it opens for writing".to_owned()),
+                Err(Errno(libc::ETXTBSY)) => match primitive::access(child, &path, libc::W_OK) {
+                    Ok(_) => Outcome::Open(
+                        "only that it runs just now keeps it from being written".to_owned(),
+                    ),
+                    Err(errno) => Outcome::Refused(errno, via),
+                },
+                Err(errno) => Outcome::Refused(errno, via),
+            }
+        });
+    }
+    let new = format!("{}/casemate-probe-new", directory.trim_end_matches('/'));
+    let via = Via::call(libc::SYS_openat).path(
+        if directory.is_empty() {
+            "/"
+        } else {
+            &directory
+        },
+        libc::W_OK,
+    );
+    if trial
+        .attempt(format_args!("a new file beside {program}"), via, |child| {
+            primitive::write_new(child, &new, b"").map(|()| 0)
+        })
+        .is_ok()
+    {
+        primitive::unlink(trial.child, &new);
+    }
+}
+
+fn descriptors(trial: &mut Trial<'_>) {
+    let shown: Vec<i32> = primitive::names("/proc/self/fd")
+        .iter()
+        .filter_map(|name| name.parse().ok())
+        .collect();
+    trial.control(
+        "/proc/self/fd",
+        if shown.contains(&1) || shown.contains(&2) {
+            Ok(format!("{} descriptors", shown.len()))
+        } else {
+            Err(format!("{shown:?}"))
+        },
+    );
+    let own = trial.scene.own_descriptors.clone();
+    let mut leaked = Vec::new();
+    for descriptor in shown
+        .into_iter()
+        .filter(|descriptor| *descriptor > 2 && !own.contains(descriptor))
+    {
+        let Ok(link) = fs::read_link(format!("/proc/self/fd/{descriptor}")) else {
+            continue;
+        };
+        let link = link.to_string_lossy().into_owned();
+        // What reads this list, and the pipe to the prober, were opened here.
+        let ours = link.starts_with("/proc/") || link.starts_with("pipe:");
+        if !ours {
+            leaked.push(format!("{descriptor} {link}"));
+        }
+    }
+    trial.step("descriptors above 2", |_| {
+        if leaked.is_empty() {
+            Outcome::Blocked(Layer::MissingNode, "none but the prober's own".to_owned())
+        } else {
+            Outcome::Open(leaked.join(", "))
+        }
+    });
+    for descriptor in 0..3 {
+        let path = format!("/proc/self/fd/{descriptor}");
+        trial.step(
+            format_args!("standard stream {descriptor}"),
+            |_| match fs::metadata(&path) {
+                Ok(found) if found.is_dir() => Outcome::Open("a directory".to_owned()),
+                Ok(found) if found.is_file() => Outcome::Open("a file".to_owned()),
+                Ok(_) => Outcome::Blocked(
+                    Layer::MissingNode,
+                    "a pipe, a socket or a device".to_owned(),
+                ),
+                Err(_) => Outcome::Blocked(Layer::MissingNode, "closed".to_owned()),
+            },
+        );
+    }
+    trial.step("the working directory", |_| {
+        match fs::read_link("/proc/self/cwd") {
+            Ok(path) if path.to_string_lossy().starts_with("(unreachable)") => {
+                Outcome::Open("outside of the root".to_owned())
+            }
+            Ok(_) => Outcome::Blocked(Layer::MissingNode, "inside".to_owned()),
+            Err(error) => Outcome::Unsure(error.to_string()),
+        }
+    });
+}
+
+fn plan(trial: &mut Trial<'_>) {
+    let own =
+        fs::read_dir("/proc/self/fd").map(|entries| format!("{} descriptors", entries.count()));
+    trial.control(
+        "/proc/self/fd is listed",
+        own.map_err(|error| error.to_string()),
+    );
+    let mut found = Vec::new();
+    for pid in primitive::names("/proc")
+        .into_iter()
+        .filter(|name| name.parse::<u32>().is_ok())
+        .take(64)
+    {
+        for name in primitive::names(&format!("/proc/{pid}/fd")) {
+            let path = format!("/proc/{pid}/fd/{name}");
+            let Ok(link) = fs::read_link(&path) else {
+                continue;
+            };
+            if link.to_string_lossy().starts_with("/memfd:")
+                && !link.to_string_lossy().contains("casemate-probe")
+            {
+                found.push(path);
+            }
+        }
+    }
+    let count = found.len();
+    if count == 0 {
+        trial.step("memory files of all processes", |_| {
+            Outcome::Blocked(Layer::MissingNode, "none is left open".to_owned())
+        });
+    }
+    for path in found.into_iter().take(8) {
+        trial.step(format_args!("{path}"), |child| {
+            match primitive::open(child, &path, libc::O_RDWR) {
+                // It may open, and still take no write because of its seals. Nothing is written: the seals are asked.
+                Ok(file) => match child.call(
+                    libc::SYS_fcntl,
+                    [file.into(), libc::F_GET_SEALS.into(), 0.into()],
+                ) {
+                    Ok(seals) if seals & i64::from(libc::F_SEAL_WRITE) != 0 => {
+                        Outcome::Blocked(Layer::Kernel, "sealed against writing".to_owned())
+                    }
+                    Ok(_) => Outcome::Open("it opens for writing and has no seal".to_owned()),
+                    Err(errno) => Outcome::Unsure(errno.to_string()),
+                },
+                Err(errno) => Outcome::Refused(
+                    errno,
+                    Via::call(libc::SYS_openat)
+                        .path(&path, libc::W_OK)
+                        .process(),
+                ),
+            }
+        });
+    }
+}
+
+fn variables(trial: &mut Trial<'_>) {
+    let environment = trial.scene.environment.clone();
+    trial.control(
+        "the environment",
+        Ok(format!("{} variables", environment.len())),
+    );
+    const NAMES: [&str; 12] = [
+        "LD_PRELOAD",
+        "LD_AUDIT",
+        "LD_LIBRARY_PATH",
+        "PYTHONSTARTUP",
+        "PYTHONINSPECT",
+        "GCONV_PATH",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+    ];
+    let granted = trial.scene.order.grants.environment.clone();
+    let found: Vec<&str> = environment
+        .iter()
+        .filter_map(|variable| variable.split_once('='))
+        .map(|(name, _)| name)
+        .filter(|name| NAMES.contains(name) && !granted.iter().any(|known| known == name))
+        .collect();
+    trial.step("variables that load code or divert traffic", |_| {
+        if found.is_empty() {
+            Outcome::Blocked(Layer::MissingNode, "none but the plan's".to_owned())
+        } else {
+            Outcome::Open(found.join(" "))
+        }
+    });
+}
