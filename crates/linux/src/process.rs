@@ -14,6 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::io::FdFlags;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus};
 
 use crate::namespace::Kind;
@@ -252,6 +253,15 @@ pub struct Child {
 }
 
 impl Child {
+    /// A process that was started by somebody else. How it ends can be seen only by its parent; see
+    /// [`adopt_orphans`].
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn adopt(pid: i32) -> io::Result<Self> {
+        Ok(Self { pid, pidfd: open(pid)? })
+    }
+
     /// Its process id, for showing; act on [`Child::signal`].
     #[must_use]
     pub const fn id(&self) -> i32 {
@@ -406,6 +416,25 @@ pub fn execute(program: &Path, arguments: &[String], environment: &[String]) -> 
 /// When the kernel is too old.
 pub fn close_from(first: u32) -> io::Result<()> {
     launch::close_on_execution(first)
+}
+
+/// Lets a descriptor survive an execution.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn keep_over_execution(descriptor: impl AsFd) -> io::Result<()> {
+    Ok(rustix::io::fcntl_setfd(descriptor, FdFlags::empty())?)
+}
+
+/// Makes this process the parent of processes below it whose own parent ends, so that it can see
+/// how they end.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn adopt_orphans() -> io::Result<()> {
+    // SAFETY: PR_SET_CHILD_SUBREAPER takes a number and no memory; unused arguments are zero.
+    let status = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1_u64, 0_u64, 0_u64, 0_u64) };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// A path or argument as the kernel wants it.
