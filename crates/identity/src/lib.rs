@@ -27,6 +27,8 @@ pub mod jws;
 pub mod oidc;
 pub mod strict_json;
 pub mod svid;
+#[cfg(test)]
+mod testing;
 pub mod ticket;
 pub mod tls;
 

@@ -180,3 +180,15 @@ pub(super) const ALGORITHMS: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorith
         ),
     ],
 };
+
+/// What a handshake makes of `chain`, without a handshake: no shipped code can sign with its key.
+#[cfg(test)]
+pub(super) fn refusal_for_test(
+    bundle: &BundleSource,
+    chain: &[CertificateDer<'_>],
+    now: Now,
+) -> Result<(), Error> {
+    let (leaf, rest) = chain.split_first().unwrap();
+    let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now.0));
+    verify(bundle, &Peers::Members, leaf, rest, now)
+}
