@@ -20,8 +20,8 @@ pub mod artifact;
 pub mod bundle;
 pub mod digest;
 pub mod format;
-// #[doc(hidden)]
-// pub mod fuzz;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod inspect;
 pub mod key_release;
 pub mod oms;

@@ -1,8 +1,8 @@
 //! Seals a directory: hashes, encrypts and signs it in one pass over its bytes.
 //!
 //! Everything is written to a hidden sibling of the destination, flushed to disk, and renamed at the
-//! end: a full disk, an error or a crash leaves nothing under the final name. The space is reserved
-//! before the first byte is read, so that a disk that is too small is known at once.
+//! end: a full disk, an error or a crash leaves nothing under the final name. The free space is
+//! compared before the first byte is read, so that a disk that is too small is known at once.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use casemate_core::name::ModelVersion;
 use casemate_core::secret::SecretKey;
 use ring::rand::{SecureRandom, SystemRandom};
-use rustix::fs::{CWD, FallocateFlags, RenameFlags};
+use rustix::fs::{CWD, RenameFlags};
 use zeroize::Zeroize;
 
 use crate::ProgressFn;
@@ -306,17 +306,17 @@ impl Staging {
             .open(self.path(name))
     }
 
+    /// Makes a file that `bytes` bytes will be written to, when there is room for them now. Room that
+    /// others take meanwhile is noticed by the write that fails.
     fn reserve(&self, name: &str, bytes: u64) -> Result<File, SealModelError> {
         let failed = |source| self.failed(name, source, bytes);
         let file = self.create(name).map_err(failed)?;
-        if bytes > 0 {
-            match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
-                Ok(()) => {}
-                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-                    file.set_len(bytes).map_err(failed)?;
-                }
-                Err(errno) => return Err(failed(errno.into())),
-            }
+        let room = rustix::fs::fstatvfs(&file).map_err(|errno| failed(errno.into()))?;
+        if room.f_bavail.saturating_mul(room.f_frsize) < bytes {
+            return Err(SealModelError::NoSpace {
+                path: self.output.clone(),
+                needed: bytes,
+            });
         }
         Ok(file)
     }

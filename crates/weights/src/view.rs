@@ -46,7 +46,7 @@ impl Default for ViewSettings {
         Self {
             threads: 2,
             cache_bytes: 32 * 1024 * 1024,
-            read_ahead: 2,
+            read_ahead: 4,
         }
     }
 }
