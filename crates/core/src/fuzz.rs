@@ -1,5 +1,8 @@
 //! Bodies of the fuzz targets, so that fuzzing and the tests on stable run the same lines.
 
+mod calls;
+
+pub use self::calls::{fuzz_json, fuzz_route};
 use crate::{enclosure, profile};
 
 /// Any bytes as an enclosure file: refused with places inside the text, or an enclosure whose parts agree.

@@ -131,9 +131,10 @@ fn check_program(reader: &mut Reader, directories: &[PathBuf], program: &Spanned
             message,
             "write the server's whole path: nothing is searched",
         );
-    } else if !directories
-        .iter()
-        .any(|directory| path.starts_with(directory))
+    } else if !directories.is_empty()
+        && !directories
+            .iter()
+            .any(|directory| path.starts_with(directory))
     {
         let message = format!("`{}` lies in none of the `host` directories", program.value);
         let parent = path
