@@ -34,29 +34,17 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Brings an enclosure up from its file.
     Up(up::Arguments),
-    /// Takes an enclosure down and leaves nothing.
     Down(down::Arguments),
-    /// Shows enclosures, stages, certificates and gates.
     Status(status::Arguments),
-    /// Turns a corporate login into a workload identity.
     Login(login::Arguments),
-    /// Gets, shows and revokes tickets.
     Ticket(ticket::Arguments),
-    /// Calls a stage with your identity and ticket.
     Call(call::Arguments),
-    /// Seals, verifies, shows and opens models.
     Model(model::Arguments),
-    /// Attacks stages from inside and reports what held.
     Probe(probe::Arguments),
-    /// Shows what the daemon, gates and issuer saw.
     Events(events::Arguments),
-    /// Lists, exports and verifies the signed record of decisions.
     Receipts(receipts::Arguments),
-    /// Shows what a stage's server wrote.
     Logs(logs::Arguments),
-    /// Prints the JSON Schema of a file format.
     Schema(schema::Arguments),
 }
 

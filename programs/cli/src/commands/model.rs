@@ -37,15 +37,10 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Encrypts and signs a model's directory.
     Seal(seal::Seal),
-    /// Checks that a sealed model is the signed one.
     Verify(verify::Verify),
-    /// Shows what a sealed model says of itself; believes none of it.
     Inspect(Inspect),
-    /// Decrypts a sealed model into a directory.
     Open(open::Open),
-    /// Makes development keys: one to open models, one to sign them.
     Keygen(keygen::Keygen),
 }
 

@@ -26,9 +26,7 @@ pub(crate) struct Arguments {
 enum Command {
     /// Shows the record.
     List,
-    /// Writes the record to a file that verifies anywhere.
     Export(Export),
-    /// Checks every signature and link of the record.
     Verify(Verify),
 }
 

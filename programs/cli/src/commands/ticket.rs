@@ -28,11 +28,8 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Exchanges your login for a ticket to one stage.
     Exchange(Exchange),
-    /// Shows what a ticket allows, never the ticket itself.
     Inspect(inspect::Inspect),
-    /// Takes a ticket, or everything of a subject, back at once.
     Revoke(Revoke),
 }
 
