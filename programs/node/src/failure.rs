@@ -25,7 +25,6 @@ pub(crate) enum Code {
     RuntimeAbsent,
     RuntimeTooOld,
     NoFuse,
-    NoRoot,
     ProgramMissing,
     ImageRefused,
     SignerUnknown,
@@ -66,7 +65,6 @@ impl Code {
             Self::RuntimeAbsent => "runtime-absent",
             Self::RuntimeTooOld => "runtime-too-old",
             Self::NoFuse => "no-fuse",
-            Self::NoRoot => "no-root",
             Self::ProgramMissing => "program-missing",
             Self::ImageRefused => "image-refused",
             Self::SignerUnknown => "signer-unknown",
@@ -110,7 +108,6 @@ impl Code {
             Self::RuntimeAbsent => "install runc (`apt install runc`), or name one with --runtime",
             Self::RuntimeTooOld => "install runc 1.1 or newer",
             Self::NoFuse => "load the module (`modprobe fuse`) so that /dev/fuse exists",
-            Self::NoRoot => "start casemated as root",
             Self::ProgramMissing => "build or install the program, or point --bin at its directory",
             Self::ImageRefused => "rebuild the image without what is named; it was not unpacked",
             Self::SignerUnknown => {
@@ -120,13 +117,17 @@ impl Code {
             Self::ModelRefused => {
                 "fetch the sealed model again, then `casemate model verify`; do not use this copy"
             }
-            Self::ModelMismatch => "point the model at the sealed directory of that name and version",
+            Self::ModelMismatch => {
+                "point the model at the sealed directory of that name and version"
+            }
             Self::VaultFailed => "see the lines above and the daemon's log",
             Self::SandboxFailed => "see the lines above; `casemate logs STAGE` may say more",
             Self::SandboxMismatch => {
                 "nothing was started: the host or the runtime did not build the sandbox that was planned"
             }
-            Self::ProbeOpen => "nothing was admitted; close what was found open, or report it to us",
+            Self::ProbeOpen => {
+                "nothing was admitted; close what was found open, or report it to us"
+            }
             Self::ProbeFailed => "nothing was admitted; see the daemon's log",
             Self::GateFailed => "see the daemon's log for what the gate wrote",
             Self::IssuerFailed => "see the daemon's log for what the issuer wrote",
@@ -135,7 +136,9 @@ impl Code {
                 "the lines above are the last that its server wrote; check `serves` and the command, or raise --warm-timeout-secs"
             }
             Self::StageNotRunning => "wait until `casemate status` shows it admitting",
-            Self::ReceiptsFull => "free space where --state lies: no decision is taken without its receipt",
+            Self::ReceiptsFull => {
+                "free space where --state lies: no decision is taken without its receipt"
+            }
             Self::StoreFailed => "check the database under --state and the daemon's log",
             Self::Stopping => "the daemon is ending; try again when it is back",
             Self::Internal => "this is our fault: please report it with the daemon's log",
@@ -157,7 +160,6 @@ impl Code {
             Self::RuntimeAbsent
             | Self::RuntimeTooOld
             | Self::NoFuse
-            | Self::NoRoot
             | Self::ProgramMissing
             | Self::ImageRefused
             | Self::SignerUnknown
@@ -189,7 +191,10 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 
     /// The error and its causes under one of the codes.

@@ -161,11 +161,6 @@ impl Helper {
         Arc::clone(&self.control)
     }
 
-    /// The process id, for showing.
-    pub(crate) fn pid(&self) -> i32 {
-        self.child.id()
-    }
-
     /// Runs `then` on a thread of its own when the helper has ended.
     pub(crate) fn when_ended(&self, then: impl FnOnce(Exit) + Send + 'static) -> io::Result<()> {
         let ended = Arc::clone(&self.ended);
@@ -196,6 +191,17 @@ impl Helper {
             what: describe(self.kind, &self.name),
             reason,
         }
+    }
+
+    /// Ends the helper at once; whoever watches it sees it end.
+    pub(crate) fn kill(&self) {
+        // Fails only when it has ended already.
+        self.child.signal(Signal::KILL).ok();
+    }
+
+    /// Waits at most `limit` for the helper to end by itself.
+    pub(crate) fn wait_for(&self, limit: Duration) -> bool {
+        self.ended.wait_for(limit).is_some()
     }
 
     /// Asks the helper to end by closing its control stream, and ends it when it takes longer.
@@ -285,7 +291,6 @@ fn describe(kind: InstanceKind, name: &str) -> String {
         InstanceKind::Issuer => "the issuer".to_owned(),
         InstanceKind::Gate => format!("the gate of {name}"),
         InstanceKind::Vault => format!("the vault of {name}"),
-        InstanceKind::Stage => format!("the stage {name}"),
     }
 }
 

@@ -24,7 +24,10 @@ pub(crate) struct Journal {
 
 impl std::fmt::Debug for Journal {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Journal").field("store", &self.store).finish_non_exhaustive()
+        formatter
+            .debug_struct("Journal")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
     }
 }
 
@@ -58,7 +61,10 @@ impl Journal {
         facts: Facts,
     ) -> Result<Receipt, StoreError> {
         let draft = self.draft(kind, subject, facts);
-        self.store.record(vec![draft])?.pop().ok_or(StoreError::WriterGone)
+        self.store
+            .record(vec![draft])?
+            .pop()
+            .ok_or(StoreError::WriterGone)
     }
 
     /// A receipt of now that is not yet in the chain.
@@ -68,7 +74,13 @@ impl Journal {
         subject: impl Into<String>,
         facts: Facts,
     ) -> Draft {
-        Draft { time: self.now(), kind, subject: subject.into(), facts, assurance: ASSURANCE }
+        Draft {
+            time: self.now(),
+            kind,
+            subject: subject.into(),
+            facts,
+            assurance: ASSURANCE,
+        }
     }
 
     pub(crate) fn store(&self) -> &Arc<Store> {
@@ -96,10 +108,9 @@ fn log(event: &Event) {
         (None, _) => String::new(),
     };
     let subject = event.subject.as_deref().unwrap_or_default();
-    let (code, by) = event
-        .decision
-        .as_ref()
-        .map_or(("", ""), |decision| (decision.code.as_str(), decision.by.as_str()));
+    let (code, by) = event.decision.as_ref().map_or(("", ""), |decision| {
+        (decision.code.as_str(), decision.by.as_str())
+    });
     let facts = event
         .facts
         .iter()

@@ -25,7 +25,7 @@ mod handlers;
 mod openapi;
 mod stream;
 
-pub(crate) use groups::Group;
+pub(crate) use groups::{FindGroupError, Group};
 pub(crate) use openapi::document;
 
 /// Why the API could not be offered.
@@ -44,9 +44,14 @@ pub(crate) fn bind(
     path: &Path,
     group: Option<&Group>,
 ) -> Result<std::os::unix::net::UnixListener, ServeError> {
-    let listen = |source| ServeError::Listen { path: path.display().to_string(), source };
+    let listen = |source| ServeError::Listen {
+        path: path.display().to_string(),
+        source,
+    };
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(ServeError::AnotherDaemon { path: path.display().to_string() });
+        return Err(ServeError::AnotherDaemon {
+            path: path.display().to_string(),
+        });
     }
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(listen(error)),
@@ -61,16 +66,17 @@ pub(crate) fn bind(
     Ok(listener)
 }
 
-/// Answers until `stop` is ready, then lets running answers end.
+/// Answers for as long as it is polled.
 pub(crate) async fn serve(
     listener: std::os::unix::net::UnixListener,
     node: Arc<Node>,
     group: Option<Group>,
-    stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     let listener = UnixListener::from_std(listener).map_err(ServeError::Serve)?;
     let router = router(node, group).into_make_service_with_connect_info::<Peer>();
-    axum::serve(listener, router).with_graceful_shutdown(stop).await.map_err(ServeError::Serve)
+    axum::serve(listener, router)
+        .await
+        .map_err(ServeError::Serve)
 }
 
 fn router(node: Arc<Node>, group: Option<Group>) -> Router {
@@ -103,7 +109,9 @@ struct Peer {
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
         let credentials = stream.io().peer_cred().ok();
-        Self { credentials: credentials.map(|peer| (peer.uid(), peer.gid())) }
+        Self {
+            credentials: credentials.map(|peer| (peer.uid(), peer.gid())),
+        }
     }
 }
 
@@ -115,7 +123,12 @@ async fn permitted_only(
 ) -> Response {
     match peer.credentials {
         Some((0, _)) => next.run(request).await,
-        Some((uid, gid)) if group.as_ref().as_ref().is_some_and(|group| group.has(uid, gid)) => {
+        Some((uid, gid))
+            if group
+                .as_ref()
+                .as_ref()
+                .is_some_and(|group| group.has(uid, gid)) =>
+        {
             next.run(request).await
         }
         Some((uid, _)) => {

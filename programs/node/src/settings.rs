@@ -45,9 +45,9 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 180, value_parser = clap::value_parser!(u64).range(1..=3600))]
     warm_timeout_secs: u64,
 
-    /// The OCI runtime's program.
-    #[arg(long, default_value = "runc")]
-    runtime: PathBuf,
+    /// The OCI runtime's program; runc in the system's directories when absent.
+    #[arg(long)]
+    runtime: Option<PathBuf>,
 
     /// How the daemon's own log is written.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
@@ -80,7 +80,7 @@ pub(crate) struct Settings {
     pub(crate) issuer_url: Option<String>,
     pub(crate) stage_certificate: Duration,
     pub(crate) warm_timeout: Duration,
-    pub(crate) runtime: PathBuf,
+    pub(crate) runtime: Option<PathBuf>,
     pub(crate) log: LogFormat,
 }
 

@@ -125,6 +125,7 @@ const SCHEMA: &str = "
         start_ticks INTEGER NOT NULL, boot TEXT NOT NULL,
         PRIMARY KEY (kind, name)
     ) STRICT;
+    CREATE TABLE IF NOT EXISTS revocations (time INTEGER NOT NULL, jti TEXT, sub TEXT) STRICT;
     CREATE TABLE IF NOT EXISTS epochs (model TEXT PRIMARY KEY, epoch INTEGER NOT NULL) STRICT;
 ";
 

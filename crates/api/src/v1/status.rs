@@ -19,6 +19,8 @@ pub struct Status {
     pub receipts: u64,
     /// What a receipt's `assurance` says on this node: `software`, `tpm-boot`, `tee`, `tee+gpu-cc`.
     pub assurance: String,
+    /// Tickets issued since the chain began.
+    pub tickets: u64,
     /// Every enclosure that was brought up, by name.
     pub enclosures: Vec<EnclosureStatus>,
 }
@@ -133,8 +135,6 @@ pub struct GateStatus {
     pub refused: u64,
     /// Requests being answered now.
     pub in_flight: u64,
-    /// Holders that presented an accepted ticket in the last minutes.
-    pub tickets: u64,
 }
 
 /// One opened or closed model.

@@ -14,7 +14,10 @@ pub(crate) struct Group {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FindGroupError {
     #[error("cannot read `{path}`")]
-    Read { path: &'static str, source: io::Error },
+    Read {
+        path: &'static str,
+        source: io::Error,
+    },
     #[error("there is no group `{0}`")]
     Absent(String),
 }
@@ -31,13 +34,19 @@ impl Group {
 
     fn parse(name: &str, groups: &str, users: &str) -> Option<Self> {
         let fields = |line: &str| line.split(':').map(str::to_owned).collect::<Vec<_>>();
-        let line = groups.lines().map(fields).find(|line| line.first().is_some_and(|n| n == name))?;
+        let line = groups
+            .lines()
+            .map(fields)
+            .find(|line| line.first().is_some_and(|n| n == name))?;
         let gid = line.get(2)?.parse().ok()?;
         let named: Vec<&str> = line.get(3).map(|names| names.split(',').collect())?;
         let members = users
             .lines()
             .map(fields)
-            .filter(|user| user.first().is_some_and(|user| named.contains(&user.as_str())))
+            .filter(|user| {
+                user.first()
+                    .is_some_and(|user| named.contains(&user.as_str()))
+            })
             .filter_map(|user| user.get(2)?.parse().ok())
             .collect();
         Some(Self { gid, members })
@@ -54,7 +63,8 @@ mod tests {
     use super::*;
 
     const GROUPS: &str = "root:x:0:\ncasemate:x:990:ann,bob\nempty:x:991:\n";
-    const USERS: &str = "ann:x:1000:1000::/:/bin/sh\nbob:x:1001:1001::/:/bin/sh\neve:x:1002:1002::/:\n";
+    const USERS: &str =
+        "ann:x:1000:1000::/:/bin/sh\nbob:x:1001:1001::/:/bin/sh\neve:x:1002:1002::/:\n";
 
     #[test]
     fn members_are_in_and_others_are_not() {
@@ -70,6 +80,10 @@ mod tests {
 
     #[test]
     fn an_empty_group_has_nobody() {
-        assert!(!Group::parse("empty", GROUPS, USERS).unwrap().has(1000, 1000));
+        assert!(
+            !Group::parse("empty", GROUPS, USERS)
+                .unwrap()
+                .has(1000, 1000)
+        );
     }
 }

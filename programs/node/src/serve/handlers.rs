@@ -71,7 +71,12 @@ pub(super) async fn probe(State(node): State<Arc<Node>>, body: Bytes) -> Respons
 /// The whole chain of receipts.
 #[utoipa::path(get, path = "/v1/receipts", responses((status = 200, body = v1::ReceiptList)))]
 pub(super) async fn receipts(State(node): State<Arc<Node>>) -> Answer<v1::ReceiptList> {
-    ask(move || Ok(v1::ReceiptList { receipts: node.journal.receipts()? })).await
+    ask(move || {
+        Ok(v1::ReceiptList {
+            receipts: node.journal.receipts()?,
+        })
+    })
+    .await
 }
 
 /// The key that receipts verify with.
@@ -95,8 +100,13 @@ pub(super) async fn events(
     ask(move || {
         let found = node.journal.events(after, EVENTS_PER_PAGE)?;
         let next = found.last().map_or(after, |(number, _)| *number);
-        let events = found.into_iter().map(|(number, event)| v1::NumberedEvent { number, event });
-        Ok(v1::EventPage { events: events.collect(), next })
+        let events = found
+            .into_iter()
+            .map(|(number, event)| v1::NumberedEvent { number, event });
+        Ok(v1::EventPage {
+            events: events.collect(),
+            next,
+        })
     })
     .await
 }
@@ -112,8 +122,17 @@ pub(super) async fn logs(
     Path((enclosure, stage)): Path<(String, String)>,
     RawQuery(query): RawQuery,
 ) -> Answer<v1::Logs> {
-    let tail = number(query.as_deref(), "tail")?.unwrap_or(200).min(MAX_LOG_LINES);
-    ask(move || node.logs(&enclosure, &stage, usize::try_from(tail).unwrap_or(usize::MAX))).await
+    let tail = number(query.as_deref(), "tail")?
+        .unwrap_or(200)
+        .min(MAX_LOG_LINES);
+    ask(move || {
+        node.logs(
+            &enclosure,
+            &stage,
+            usize::try_from(tail).unwrap_or(usize::MAX),
+        )
+    })
+    .await
 }
 
 /// What a client needs before its first login.
@@ -134,7 +153,12 @@ pub(super) async fn revoke(State(node): State<Arc<Node>>, body: Bytes) -> Answer
 /// What is on the host and belongs to no running stage.
 #[utoipa::path(get, path = "/v1/leftovers", responses((status = 200, body = v1::Leftovers)))]
 pub(super) async fn leftovers(State(node): State<Arc<Node>>) -> Answer<v1::Leftovers> {
-    ask(move || Ok(v1::Leftovers { leftovers: node.leftovers() })).await
+    ask(move || {
+        Ok(v1::Leftovers {
+            leftovers: node.leftovers(),
+        })
+    })
+    .await
 }
 
 /// This description.
@@ -146,7 +170,10 @@ pub(super) async fn openapi() -> Response {
 
 /// Everything else.
 pub(super) async fn unknown() -> Failure {
-    Failure::new(Code::RequestMalformed, "version 1 of the API has no such resource")
+    Failure::new(
+        Code::RequestMalformed,
+        "version 1 of the API has no such resource",
+    )
 }
 
 /// Runs `question` where it may block.
@@ -164,13 +191,18 @@ async fn ask<T: Send + 'static>(
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(body).map_err(|error| {
-        Failure::new(Code::RequestMalformed, format!("the request's body is not understood: {error}"))
+        Failure::new(
+            Code::RequestMalformed,
+            format!("the request's body is not understood: {error}"),
+        )
     })
 }
 
 /// The one number that a query may have, by name; anything else in it is refused.
 fn number(query: Option<&str>, name: &str) -> Result<Option<u64>, Failure> {
-    let Some(query) = query.filter(|query| !query.is_empty()) else { return Ok(None) };
+    let Some(query) = query.filter(|query| !query.is_empty()) else {
+        return Ok(None);
+    };
     query
         .split_once('=')
         .filter(|(key, _)| *key == name)
@@ -193,7 +225,13 @@ mod tests {
     fn a_query_with_anything_unknown_is_refused() {
         assert_eq!(number(Some("after=7"), "after").unwrap(), Some(7));
         assert_eq!(number(None, "after").unwrap(), None);
-        for bad in ["after=-1", "after", "before=1", "after=1&after=2", "after=x"] {
+        for bad in [
+            "after=-1",
+            "after",
+            "before=1",
+            "after=1&after=2",
+            "after=x",
+        ] {
             assert!(number(Some(bad), "after").is_err(), "{bad}");
         }
     }

@@ -15,12 +15,14 @@ use tokio::sync::mpsc;
 /// Runs `work` on a blocking thread; what it sends becomes the lines of the answer.
 ///
 /// When the asker goes away, the work goes on: half a launch helps nobody.
-pub(crate) fn lines(
-    work: impl FnOnce(&Lines) + Send + 'static,
-) -> Response {
+pub(crate) fn lines(work: impl FnOnce(&Lines) + Send + 'static) -> Response {
     let (queue, waiting) = mpsc::channel(QUEUE);
     tokio::task::spawn_blocking(move || work(&Lines { queue }));
-    ([(CONTENT_TYPE, "application/jsonl")], Body::new(Waiting(waiting))).into_response()
+    (
+        [(CONTENT_TYPE, "application/jsonl")],
+        Body::new(Waiting(waiting)),
+    )
+        .into_response()
 }
 
 /// Where work puts its lines.
@@ -49,7 +51,9 @@ impl hyper::body::Body for Waiting {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(context).map(|line| line.map(|bytes| Ok(Frame::data(bytes))))
+        self.0
+            .poll_recv(context)
+            .map(|line| line.map(|bytes| Ok(Frame::data(bytes))))
     }
 }
 

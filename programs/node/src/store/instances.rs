@@ -11,7 +11,6 @@ pub(crate) enum InstanceKind {
     Issuer,
     Gate,
     Vault,
-    Stage,
 }
 
 impl InstanceKind {
@@ -20,12 +19,11 @@ impl InstanceKind {
             Self::Issuer => "issuer",
             Self::Gate => "gate",
             Self::Vault => "vault",
-            Self::Stage => "stage",
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Issuer, Self::Gate, Self::Vault, Self::Stage]
+        [Self::Issuer, Self::Gate, Self::Vault]
             .into_iter()
             .find(|kind| kind.as_str() == text)
     }
@@ -103,6 +101,44 @@ impl Store {
         Ok(instances)
     }
 
+    /// Remembers a revocation for as long as anything it covers can be valid.
+    pub(crate) fn add_revocation(
+        &self,
+        jti: Option<&str>,
+        sub: Option<&str>,
+        now: u64,
+    ) -> Result<(), StoreError> {
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let rows = self.rows();
+        rows.execute(
+            "DELETE FROM revocations WHERE time < ?1",
+            [now - KEPT_SECONDS],
+        )?;
+        rows.execute(
+            "INSERT INTO revocations (time, jti, sub) VALUES (?1, ?2, ?3)",
+            (now, jti, sub),
+        )?;
+        Ok(())
+    }
+
+    /// Every revocation that may still cover something: ticket id, subject.
+    pub(crate) fn revocations(&self) -> Result<Vec<(Option<String>, Option<String>)>, StoreError> {
+        let rows = self.rows();
+        let mut statement = rows.prepare("SELECT jti, sub FROM revocations ORDER BY time")?;
+        let found = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        found.map(|row| row.map_err(StoreError::from)).collect()
+    }
+
+    /// How many tickets were issued, by the chain of receipts.
+    pub(crate) fn ticket_count(&self) -> Result<u64, StoreError> {
+        let count: i64 = self.rows().query_row(
+            "SELECT COUNT(*) FROM receipts WHERE json ->> 'kind' = 'ticket-issued'",
+            [],
+            |row| row.get(0),
+        )?;
+        Ok(count.unsigned_abs())
+    }
+
     /// The oldest epoch of a model that may still be opened here: the newest one seen.
     pub(crate) fn minimum_epoch(&self, model: &str) -> Result<u64, StoreError> {
         use rusqlite::OptionalExtension as _;
@@ -127,3 +163,6 @@ impl Store {
         Ok(())
     }
 }
+
+/// Longer than any certificate of a person lives.
+const KEPT_SECONDS: i64 = 2 * 24 * 3600;

@@ -1,0 +1,188 @@
+//! What is known of one stage right now, for whoever asks: written by its launch and its gate.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use casemate_api::gate as wire;
+use casemate_api::v1::{
+    CertificateStatus, GateStatus, LaunchState, Phase, ProbeSummary, StageStatus,
+};
+use casemate_core::name::Name;
+use casemate_core::spiffe::SpiffeId;
+use casemate_core::time::UnixTime;
+
+use crate::control::Sender;
+use crate::stage_log::StageLog;
+
+/// One stage's board. Shared by its owner thread, its gate's reader and the API.
+#[derive(Debug)]
+pub(crate) struct Board {
+    pub(crate) enclosure: Name,
+    pub(crate) stage: Name,
+    pub(crate) spiffe_id: SpiffeId,
+    pub(crate) log: StageLog,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    status: StageStatus,
+    not_after: Option<UnixTime>,
+    gate: Option<Arc<Sender>>,
+    /// Open models, each with its root digest.
+    opened: BTreeMap<String, String>,
+    /// Whether the launch reached the point where the gate may be open.
+    admitting: bool,
+}
+
+impl Board {
+    pub(crate) fn new(
+        enclosure: Name,
+        stage: Name,
+        spiffe_id: SpiffeId,
+        log: StageLog,
+        profile: String,
+        listens: Vec<String>,
+        models: Vec<String>,
+    ) -> Self {
+        let status = StageStatus {
+            name: stage.to_string(),
+            profile,
+            phase: Phase::Fetch,
+            state: LaunchState::Requested,
+            message: String::new(),
+            spiffe_id: spiffe_id.to_string(),
+            listens,
+            models,
+            certificate: None,
+            restarts: 0,
+            pid: None,
+            plan_digest: None,
+            gate: GateStatus::default(),
+            probe: None,
+        };
+        let inner = Inner {
+            status,
+            not_after: None,
+            gate: None,
+            opened: BTreeMap::new(),
+            admitting: false,
+        };
+        Self {
+            enclosure,
+            stage,
+            spiffe_id,
+            log,
+            inner: Mutex::new(inner),
+        }
+    }
+
+    /// `enclosure.stage`: the name of everything that belongs to the stage.
+    pub(crate) fn id(&self) -> String {
+        format!("{}.{}", self.enclosure, self.stage)
+    }
+
+    /// What `GET /v1/status` shows.
+    pub(crate) fn status(&self, now: UnixTime) -> StageStatus {
+        let inner = self.inner();
+        let mut status = inner.status.clone();
+        if let (Some(certificate), Some(not_after)) = (&mut status.certificate, inner.not_after) {
+            certificate.seconds_left = now.until(not_after).as_secs();
+        }
+        status
+    }
+
+    /// The launch got this far.
+    pub(crate) fn reached(&self, state: LaunchState, phase: Phase, message: &str) {
+        let mut inner = self.inner();
+        inner.status.state = state;
+        inner.status.phase = phase;
+        message.clone_into(&mut inner.status.message);
+    }
+
+    pub(crate) fn planned(&self, digest: &str) {
+        self.inner().status.plan_digest = Some(digest.to_owned());
+    }
+
+    /// A model was opened; its contents are the ones with this digest.
+    pub(crate) fn opened_model(&self, model: &str, root_digest: &str) {
+        self.inner()
+            .opened
+            .insert(model.to_owned(), root_digest.to_owned());
+    }
+
+    /// The stage has none of its models open.
+    pub(crate) fn closed_models(&self) {
+        self.inner().opened.clear();
+    }
+
+    /// The digest of an open model.
+    pub(crate) fn opened(&self, model: &str) -> Option<String> {
+        self.inner().opened.get(model).cloned()
+    }
+
+    pub(crate) fn runs_as(&self, pid: Option<u32>) {
+        self.inner().status.pid = pid;
+    }
+
+    pub(crate) fn restarted(&self) -> u32 {
+        let mut inner = self.inner();
+        inner.status.restarts = inner.status.restarts.saturating_add(1);
+        inner.status.restarts
+    }
+
+    pub(crate) fn probed(&self, summary: ProbeSummary) {
+        self.inner().status.probe = Some(summary);
+    }
+
+    /// The gate has a new certificate.
+    pub(crate) fn certified(&self, not_after: UnixTime) {
+        let mut inner = self.inner();
+        inner.not_after = Some(not_after);
+        let rotations = inner
+            .status
+            .certificate
+            .as_ref()
+            .map_or(0, |held| held.rotations.saturating_add(1));
+        inner.status.certificate = Some(CertificateStatus {
+            not_after: not_after.0,
+            seconds_left: 0,
+            rotations,
+        });
+    }
+
+    pub(crate) fn counted(&self, stats: wire::Stats) {
+        self.inner().status.gate = GateStatus {
+            admitted: stats.admitted,
+            refused: stats.refused,
+            in_flight: stats.running,
+        };
+    }
+
+    /// Which gate to speak to; none while it is not running.
+    pub(crate) fn set_gate(&self, gate: Option<Arc<Sender>>) {
+        let mut inner = self.inner();
+        inner.gate = gate;
+        inner.status.certificate = None;
+        inner.not_after = None;
+    }
+
+    /// Tells the gate something, if it runs; says whether it was told.
+    pub(crate) fn tell_gate(&self, message: &wire::ToGate) -> bool {
+        let gate = self.inner().gate.clone();
+        gate.is_some_and(|gate| gate.send(message).is_ok())
+    }
+
+    /// Remembers whether the launch lets the gate be open.
+    pub(crate) fn set_admitting(&self, admitting: bool) {
+        self.inner().admitting = admitting;
+    }
+
+    pub(crate) fn admitting(&self) -> bool {
+        self.inner().admitting
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
