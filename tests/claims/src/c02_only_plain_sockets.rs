@@ -3,8 +3,8 @@
 
 use casemate_testkit::needs_host;
 
-use crate::lab::judge;
 use crate::lab::sandbox::Lab;
+use crate::lab::{Attempt, judge};
 
 #[test]
 fn c02_sockets_of_other_families_are_refused() {
@@ -21,6 +21,13 @@ fn c02_sockets_of_other_families_are_refused() {
                 }
             }
         });
-        judge(&format!("C02 {family}"), &ours, &without, lab.reference(&[family], |_| {}));
+        let reference = lab.reference(&[family], |_| {});
+        if let Some(Attempt::Stopped(reason)) = reference.as_ref().map(|held| &held.attempt)
+            && reason.contains("not supported")
+        {
+            casemate_testkit::skipped(&format!("C02 {family}: this kernel has none: {reason}"));
+            continue;
+        }
+        judge(&format!("C02 {family}"), &ours, &without, reference);
     }
 }
