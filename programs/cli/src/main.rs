@@ -9,6 +9,8 @@ mod exit;
 mod home;
 mod http;
 mod output;
+#[cfg(test)]
+mod scene;
 mod sse;
 mod stage;
 

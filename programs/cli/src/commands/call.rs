@@ -177,3 +177,6 @@ fn body(data: Option<&str>) -> Result<Option<Vec<u8>>, Failure> {
 }
 
 const MAX_BODY: u64 = 64 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -212,3 +212,6 @@ fn report(context: &Context<'_>, login: &Login, now: UnixTime) -> Result<(), Fai
 const MAX_TOKEN: u64 = 64 * 1024;
 const MAX_BUNDLE: u64 = 1024 * 1024;
 const MAX_ANSWER: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests;
