@@ -190,6 +190,15 @@ impl JwkSet {
         self.keys.iter().find(|key| key.id == id)
     }
 
+    /// The key, when there is exactly one.
+    #[must_use]
+    pub const fn only(&self) -> Option<&Jwk> {
+        match self.keys.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
     /// Whether there is no key that we could use.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

@@ -91,6 +91,12 @@ fn filter() -> Result<Filter, InstallFilterError> {
             &[Condition::equal_int(0, PR_SET_NAME)],
             Action::Allow,
         )?
+        // The runtime makes a pair to wake itself.
+        .rule(
+            "socketpair",
+            &[Condition::equal_int(0, AF_UNIX)],
+            Action::Allow,
+        )?
         // Memory is never writable and executable at once.
         .rule(
             "mmap",

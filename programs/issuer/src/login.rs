@@ -73,7 +73,7 @@ pub(crate) async fn verify(
     let first = providers
         .first()
         .ok_or(Refusal::request("id_token_issuer"))?;
-    let key = provider::key(issuer, &first.issuer, &hint.key_id)
+    let key = provider::key(issuer, &first.issuer, hint.key_id.as_deref())
         .await
         .map_err(refuse_no_key)?;
     let mut refusal = Refusal::request("id_token_issuer");

@@ -86,7 +86,7 @@ impl Providers {
             .configure(issuers, now);
     }
 
-    fn lookup(&self, issuer: &IssuerUrl, key_id: &str, now: Tick) -> Lookup {
+    fn lookup(&self, issuer: &IssuerUrl, key_id: Option<&str>, now: Tick) -> Lookup {
         self.store
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -98,7 +98,7 @@ impl Providers {
 pub(crate) async fn key(
     issuer: &Arc<Issuer>,
     provider: &IssuerUrl,
-    key_id: &str,
+    key_id: Option<&str>,
 ) -> Result<Jwk, NoKey> {
     for _ in 0..MAX_LOOKUPS {
         // Subscribed before looking, so that a fetch that ends in between is not missed.
@@ -111,7 +111,7 @@ pub(crate) async fn key(
             }
             Lookup::None(reason) => return Err(reason),
             Lookup::Fetch(permit) => {
-                let wanted = Some(key_id.to_owned());
+                let wanted = key_id.map(str::to_owned);
                 tokio::spawn(renew(Arc::clone(issuer), permit, wanted));
             }
             Lookup::Wait => {}

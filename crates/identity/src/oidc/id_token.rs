@@ -24,8 +24,8 @@ pub enum IdTokenError {
     /// `typ` says that it is another kind of token.
     #[error("the token is not an ID token")]
     Type,
-    /// The header has `crit`, or a key of its own, or no `kid`.
-    #[error("the ID token's header has `{0}`, or lacks it")]
+    /// The header has `crit`, or a key of its own, or a `kid` that is none.
+    #[error("the ID token's header has an unacceptable `{0}`")]
     Header(&'static str),
     /// The signature does not verify.
     #[error("the ID token's signature is wrong")]
@@ -58,8 +58,8 @@ pub enum IdTokenError {
 pub struct Hint {
     /// The `iss` claim, unverified: only good for choosing among configured issuers.
     pub issuer: String,
-    /// The `kid` header.
-    pub key_id: String,
+    /// The `kid` header; a provider with one key only may leave it out.
+    pub key_id: Option<String>,
 }
 
 /// Reads which configured issuer and key a token should be judged by.
@@ -148,7 +148,8 @@ pub fn verify(
     if algorithm != key.algorithm() {
         return Err(IdTokenError::Algorithm);
     }
-    if key_id != key.id() || !key.verifies(signed.as_bytes(), &signature) {
+    let named = key_id.is_none_or(|id| id == key.id());
+    if !named || !key.verifies(signed.as_bytes(), &signature) {
         return Err(IdTokenError::Signature);
     }
     if claims.get("iss").and_then(Value::as_str) != Some(expected.issuer.as_str()) {
@@ -181,7 +182,7 @@ pub fn verify(
 
 struct Parsed<'a> {
     algorithm: Algorithm,
-    key_id: String,
+    key_id: Option<String>,
     claims: Map<String, Value>,
     signed: &'a str,
     signature: Vec<u8>,
@@ -219,12 +220,11 @@ impl<'a> Parsed<'a> {
             Some(Value::String(typ)) if typ.eq_ignore_ascii_case("JWT") => {}
             Some(_) => return Err(IdTokenError::Type),
         }
-        let key_id = header
-            .get("kid")
-            .and_then(Value::as_str)
-            .filter(|id| (1..=MAX_ID_BYTES).contains(&id.len()))
-            .ok_or(IdTokenError::Header("kid"))?
-            .to_owned();
+        let key_id = match header.get("kid") {
+            None => None,
+            Some(Value::String(id)) if (1..=MAX_ID_BYTES).contains(&id.len()) => Some(id.clone()),
+            Some(_) => return Err(IdTokenError::Header("kid")),
+        };
         Ok(Self {
             algorithm,
             key_id,

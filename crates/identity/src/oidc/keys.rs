@@ -103,19 +103,19 @@ impl KeyStore {
         }
     }
 
-    /// Looks for the key `id` of `issuer`.
-    pub fn lookup(&mut self, issuer: &IssuerUrl, id: &str, now: Tick) -> Lookup {
+    /// Looks for the key `id` of `issuer`. Without an id, the issuer must have one key only, as
+    /// OpenID Connect Core section 10.1 says.
+    pub fn lookup(&mut self, issuer: &IssuerUrl, id: Option<&str>, now: Tick) -> Lookup {
         let Some(keys) = self.issuers.get_mut(issuer) else {
             return Lookup::None(NoKey::UnknownIssuer);
         };
         let age = keys.set.as_ref().map(|(_, at)| now.since(*at));
-        let usable = age.is_some_and(|age| age < STALE_LIMIT);
-        let found = keys
+        let usable = keys
             .set
             .as_ref()
-            .filter(|_| usable)
-            .and_then(|(set, _)| set.find(id))
-            .cloned();
+            .filter(|_| age.is_some_and(|age| age < STALE_LIMIT));
+        let found = usable.and_then(|(set, _)| id.map_or_else(|| set.only(), |id| set.find(id)));
+        let found = found.cloned();
         let fresh = age.is_some_and(|age| age < REFRESH_AFTER);
         if let Some(key) = found {
             if fresh {
@@ -126,7 +126,7 @@ impl KeyStore {
                 Err(_) => Lookup::Key(key),
             };
         }
-        if fresh && keys.is_absent(id, now) {
+        if fresh && id.is_none_or(|id| keys.is_absent(id, now)) {
             return Lookup::None(NoKey::UnknownKey);
         }
         match self.permit(issuer, now) {
