@@ -49,7 +49,7 @@ pub(crate) const CHECKS: &[Check] = &[
         .control("/proc/self/status is read"),
     check("ME-08", "core dumps", core_dump)
         .techniques(&["T1003", "T1005", "AML.T0037"])
-        .tries("a process with its limit raised as far as it goes ends by SIGSEGV in scratch; a dump is looked for")
+        .tries("a process with its limit raised as far as it goes ends by SIGABRT in scratch; a dump is looked for")
         .open_means("weights, prompts and keys of a crashed server end up on a disk")
         .control("the process ended by the signal"),
     check("ME-09", "swap", swap)
@@ -464,7 +464,7 @@ fn core_dump(trial: &mut Trial<'_>) {
                 [0.into(), 4.into(), wanted.as_slice().into(), 0.into()],
             );
             let own = child.call(libc::SYS_getpid, []).unwrap_or(0);
-            let _ended = primitive::kill(child, own, libc::SIGSEGV);
+            let _ended = primitive::kill(child, own, libc::SIGABRT);
             child.exit(0)
         }
         Ok(Some(pid)) => primitive::wait(trial.child, pid).map(|status| (pid, status)),

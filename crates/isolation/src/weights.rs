@@ -21,7 +21,7 @@ pub(crate) const CHECKS: &[Check] = &[
         .tries("the file system is walked for files of 1 MiB and more that begin or end like weights")
         .open_means("sealing the model was for nothing: it lies in the image or in a host directory as well")
         .control("a file with the mark of weights is recognised in scratch")
-        .within(4_000),
+        .within(7_500),
     check("WT-02", "changing weights in the view", change_weights)
         .techniques(&["T1565.001", "AML.T0018", "AML.T0076"])
         .tries("opening for writing, new files and directories, modes, times, attributes, links; nothing is cut or removed")
@@ -157,7 +157,7 @@ fn plain_weights(trial: &mut Trial<'_>) {
         .map(|model| model.path.clone())
         .collect();
     trial.step("all files but the view's", |_| {
-        let deadline = now() + Duration::from_millis(2_500);
+        let deadline = now() + Duration::from_millis(6_000);
         let (mut looked, mut found) = (0_u64, Vec::new());
         let mut open = vec!["/".to_owned()];
         while let Some(directory) = open.pop() {

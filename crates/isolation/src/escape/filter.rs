@@ -172,10 +172,6 @@ const CLASSES: &[(&str, &[i64])] = &[
         &[libc::SYS_move_pages, libc::SYS_migrate_pages],
     ),
     (
-        "message queues of System V",
-        &[libc::SYS_msgget, libc::SYS_semget],
-    ),
-    (
         "obsolete",
         &[
             libc::SYS_uselib,

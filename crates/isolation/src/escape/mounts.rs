@@ -174,22 +174,27 @@ fn new_mount(trial: &mut Trial<'_>) {
         },
     );
     let tree = copy.unwrap_or(-1);
-    let _refused = trial.attempt(
-        "move_mount of the copy",
-        via(libc::SYS_move_mount).kernel(&[libc::EBADF]),
-        |child| {
-            child.call(
-                libc::SYS_move_mount,
-                [
-                    tree.into(),
-                    empty.as_c_str().into(),
-                    HERE.into(),
-                    root.as_c_str().into(),
-                    4.into(),
-                ],
-            )
-        },
-    );
+    let at = directory(trial);
+    let _made = primitive::mkdir(trial.child, &at);
+    let place = primitive::path(&at);
+    let via = via(libc::SYS_move_mount).kernel(&[libc::EBADF]);
+    let moved = trial.attempt("move_mount of the copy into scratch", via, |child| {
+        let flags = i64::from(libc::MOVE_MOUNT_F_EMPTY_PATH);
+        child.call(
+            libc::SYS_move_mount,
+            [
+                tree.into(),
+                empty.as_c_str().into(),
+                HERE.into(),
+                place.as_c_str().into(),
+                flags.into(),
+            ],
+        )
+    });
+    if moved.is_ok() {
+        unmount(trial.child, &at);
+    }
+    primitive::rmdir(trial.child, &at);
 }
 
 fn trial_is_read_only() -> bool {
