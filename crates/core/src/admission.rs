@@ -26,7 +26,7 @@ pub use self::refusal::{BodyFault, Refusal};
 pub use self::standing::{Door, Revocations, Standing};
 use crate::name::{ModelVersion, Name};
 use crate::profile::{Profile, Route, RouteVerdict};
-use crate::route::{self, CanonicalPath, PathError};
+use crate::route::{CanonicalPath, PathError, check_query};
 use crate::spiffe::SpiffeId;
 use crate::ticket::{GRANT_TYPE, Grant, Limits, TicketClaims, TransactionClaims};
 use crate::time::UnixTime;
@@ -140,7 +140,10 @@ pub fn entitle<'a>(
     if shown.issued > now {
         return Err(Refusal::TicketMalformed);
     }
-    if standing.revoked.covers(shown.token_id, shown.subject, peer.id, shown.issued) {
+    if standing
+        .revoked
+        .covers(shown.token_id, shown.subject, peer.id, shown.issued)
+    {
         return Err(Refusal::TicketRevoked);
     }
     let route = find_route(&stage.profile, call)?;
@@ -266,7 +269,7 @@ fn find_route<'a>(profile: &'a Profile, call: Call<'_>) -> Result<&'a Route, Ref
         }
     };
     if let Some(query) = call.query {
-        route::check_query::<&str>(query, &[]).map_err(Refusal::QueryNotAllowed)?;
+        check_query(query, &route.query).map_err(Refusal::QueryNotAllowed)?;
     }
     Ok(route)
 }

@@ -2,7 +2,7 @@
 
 mod calls;
 
-pub use self::calls::{fuzz_json, fuzz_route};
+pub use self::calls::{fuzz_admission, fuzz_json, fuzz_route};
 use crate::{enclosure, profile};
 
 /// Any bytes as an enclosure file: refused with places inside the text, or an enclosure whose parts agree.

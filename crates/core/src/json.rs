@@ -162,13 +162,18 @@ impl<'b> Document<'b> {
     /// # Errors
     /// When it is there and is no text.
     pub fn text(&self, index: usize) -> Result<Option<Cow<'b, str>>, WrongForm> {
-        let Some(found) = self.at(index) else { return Ok(None) };
-        let inner = found.end.checked_sub(1).and_then(|end| self.body.get(found.start + 1..end));
+        let Some(found) = self.at(index) else {
+            return Ok(None);
+        };
+        let inner = found
+            .end
+            .checked_sub(1)
+            .and_then(|end| self.body.get(found.start + 1..end));
         match (found.form, inner) {
             (Form::Text, Some(inner)) if !inner.contains('\\') => Ok(Some(Cow::Borrowed(inner))),
-            (Form::Text, Some(inner)) => {
-                scanner::unescape(inner).map(|text| Some(Cow::Owned(text))).ok_or(WrongForm)
-            }
+            (Form::Text, Some(inner)) => scanner::unescape(inner)
+                .map(|text| Some(Cow::Owned(text)))
+                .ok_or(WrongForm),
             _ => Err(WrongForm),
         }
     }
@@ -178,7 +183,9 @@ impl<'b> Document<'b> {
     /// # Errors
     /// When it is there and is neither `true`, `false` nor `null`.
     pub fn truth(&self, index: usize) -> Result<Option<bool>, WrongForm> {
-        let Some(found) = self.at(index) else { return Ok(None) };
+        let Some(found) = self.at(index) else {
+            return Ok(None);
+        };
         match found.form {
             Form::Null => Ok(None),
             Form::Boolean => Ok(Some(self.raw(found) == "true")),
@@ -192,13 +199,16 @@ impl<'b> Document<'b> {
     /// When it is there and is not a whole number in plain digits: `256.0` and `1e3` are read
     /// differently from server to server.
     pub fn count(&self, index: usize) -> Result<Count, WrongForm> {
-        let Some(found) = self.at(index) else { return Ok(Count::Absent) };
+        let Some(found) = self.at(index) else {
+            return Ok(Count::Absent);
+        };
         match found.form {
             Form::Null => Ok(Count::Absent),
             Form::Number => {
                 let digits = self.raw(found);
-                let (negative, digits) =
-                    digits.strip_prefix('-').map_or((false, digits), |rest| (true, rest));
+                let (negative, digits) = digits
+                    .strip_prefix('-')
+                    .map_or((false, digits), |rest| (true, rest));
                 if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
                     return Err(WrongForm);
                 }
@@ -222,7 +232,10 @@ impl<'b> Document<'b> {
         pointer: &Pointer,
         value: u32,
     ) -> Result<Vec<u8>, WrongForm> {
-        let (from, to, text) = match (self.at(index), self.sought.get(index).and_then(|sought| sought.parent)) {
+        let (from, to, text) = match (
+            self.at(index),
+            self.sought.get(index).and_then(|sought| sought.parent),
+        ) {
             (Some(found), _) if found.form == Form::Null => {
                 (found.start, found.end, value.to_string())
             }

@@ -121,7 +121,8 @@ pub fn check_query<S: AsRef<str>>(query: &str, allowed: &[S]) -> Result<(), Quer
     if query.len() > MAX_QUERY {
         return Err(QueryError::TooLong);
     }
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     for (index, parameter) in query.split('&').enumerate() {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         if !allowed.iter().any(|known| known.as_ref() == name) {
@@ -130,7 +131,11 @@ pub fn check_query<S: AsRef<str>>(query: &str, allowed: &[S]) -> Result<(), Quer
         if !(1..=MAX_QUERY_VALUE).contains(&value.len()) || !value.bytes().all(plain) {
             return Err(QueryError::Value);
         }
-        let named = |earlier: &str| earlier.split_once('=').is_some_and(|(other, _)| other == name);
+        let named = |earlier: &str| {
+            earlier
+                .split_once('=')
+                .is_some_and(|(other, _)| other == name)
+        };
         if query.split('&').take(index).any(named) {
             return Err(QueryError::Twice);
         }

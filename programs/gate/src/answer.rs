@@ -34,6 +34,8 @@ pub struct Passing {
     event_stream: bool,
     bytes: u64,
     end: Option<End>,
+    /// The reason of a cut was just said, and hyper must send it before it learns of the end.
+    saying: bool,
     _running: Running,
 }
 
@@ -78,11 +80,16 @@ impl Passing {
             event_stream,
             bytes: 0,
             end: None,
+            saying: false,
             _running: running,
         })
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if std::mem::take(&mut self.saying) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         match self.end {
             Some(End::Complete) => return Poll::Ready(None),
             Some(End::Cut(refusal)) => return Poll::Ready(Some(Err(BrokenOff(refusal.code())))),
@@ -97,7 +104,9 @@ impl Passing {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Ok(frame))) => {
                     // Trailers are the server's own words, which nobody asked for.
-                    let Ok(data) = frame.into_data() else { continue };
+                    let Ok(data) = frame.into_data() else {
+                        continue;
+                    };
                     self.bytes += data.len() as u64;
                     self.guard.flight.touch(self.gate.ticks());
                     if self.bytes > self.gate.bounds.answer_bytes {
@@ -127,6 +136,7 @@ impl Passing {
         self.lease = None;
         count(&self.gate.counters.cut);
         if self.event_stream {
+            self.saying = true;
             let comment = format!(": cut {} by {}\n\n", refusal.code(), self.gate.by);
             return Poll::Ready(Some(Ok(Frame::data(Bytes::from(comment)))));
         }

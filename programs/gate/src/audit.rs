@@ -30,7 +30,13 @@ impl Audit {
     #[must_use]
     pub fn channel() -> (Self, mpsc::Receiver<FromGate>) {
         let (queue, lines) = mpsc::channel(QUEUE);
-        (Self { queue, dropped: Arc::default() }, lines)
+        (
+            Self {
+                queue,
+                dropped: Arc::default(),
+            },
+            lines,
+        )
     }
 
     /// Records what must be recorded before it happens.
@@ -38,7 +44,9 @@ impl Audit {
     /// # Errors
     /// When the daemon does not read.
     pub fn record(&self, event: Event) -> Result<(), Full> {
-        self.queue.try_send(FromGate::Event(Box::new(event))).map_err(|_| Full)
+        self.queue
+            .try_send(FromGate::Event(Box::new(event)))
+            .map_err(|_| Full)
     }
 
     /// Records what has happened, or counts that it could not be.

@@ -21,7 +21,9 @@ pub async fn read(body: Incoming, bounds: &Bounds) -> Result<Bytes, Refusal> {
         return Err(Refusal::BodyTooLarge);
     }
     let total = Duration::from_millis(bounds.body_total_ms);
-    timeout(total, collect(body, bounds)).await.unwrap_or(Err(Refusal::RequestTimeout))
+    timeout(total, collect(body, bounds))
+        .await
+        .unwrap_or(Err(Refusal::RequestTimeout))
 }
 
 async fn collect(mut body: Incoming, bounds: &Bounds) -> Result<Bytes, Refusal> {
@@ -36,7 +38,9 @@ async fn collect(mut body: Incoming, bounds: &Bounds) -> Result<Bytes, Refusal> 
             Ok(Some(Ok(frame))) => frame,
         };
         // A trailer decides nothing and is not passed on.
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         if first.len() + rest.len() + data.len() > bounds.body_bytes {
             return Err(Refusal::BodyTooLarge);
         }
@@ -50,5 +54,9 @@ async fn collect(mut body: Incoming, bounds: &Bounds) -> Result<Bytes, Refusal> 
         }
     }
     // A body that came in one piece, as nearly all do, is not copied.
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
+    Ok(if rest.is_empty() {
+        first
+    } else {
+        rest.freeze()
+    })
 }

@@ -37,7 +37,11 @@ pub async fn obey(
     loop {
         line.clear();
         let longest = MAX_LINE as u64 + 1;
-        match (&mut channel).take(longest).read_until(b'\n', &mut line).await {
+        match (&mut channel)
+            .take(longest)
+            .read_until(b'\n', &mut line)
+            .await
+        {
             Ok(0) | Err(_) => return Ended::Closed,
             Ok(_) if line.last() != Some(&b'\n') => return Ended::Nonsense,
             Ok(_) => {}
@@ -74,7 +78,11 @@ fn apply(gate: &Gate, order: ToGate) {
         ToGate::Flows(flows) => gate.change(|standing| standing.flows = flows),
         ToGate::Revoke(revoke) => {
             let now = gate.now();
-            let about = revoke.sub.as_ref().map(ToString::to_string).or(revoke.jti.clone());
+            let about = revoke
+                .sub
+                .as_ref()
+                .map(ToString::to_string)
+                .or(revoke.jti.clone());
             gate.change(|standing| {
                 if let Some(id) = revoke.jti {
                     standing.revoked.revoke_token(id, now);
@@ -90,7 +98,9 @@ fn apply(gate: &Gate, order: ToGate) {
             let trust_domain = gate.stage.id.trust_domain().clone();
             match TrustBundle::from_pem(trust_domain, &bundle.pem) {
                 Ok(bundle) => gate.bundle.replace(bundle),
-                Err(error) => tracing::error!(%error, "a trust bundle cannot be used; the old one stays"),
+                Err(error) => {
+                    tracing::error!(%error, "a trust bundle cannot be used; the old one stays")
+                }
             }
         }
         ToGate::Keys(keys) => match parse_keys(&keys.jwks) {

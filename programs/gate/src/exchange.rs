@@ -21,11 +21,7 @@ use crate::pool::Pool;
 ///
 /// # Errors
 /// [`Refusal::NoFlow`] or [`Refusal::NoTransaction`] when the issuer gives none.
-pub async fn token(
-    gate: &Gate,
-    flight: &Flight,
-    next: &Neighbour,
-) -> Result<Arc<str>, Refusal> {
+pub async fn token(gate: &Gate, flight: &Flight, next: &Neighbour) -> Result<Arc<str>, Refusal> {
     let now = gate.now();
     let held = lock(&flight.onward).get(&next.stage).cloned();
     if let Some(held) = held.filter(|held| now < held.expires) {
@@ -35,10 +31,15 @@ pub async fn token(
         return Err(Refusal::NoTransaction);
     };
     let form = form(gate, shown, next);
-    let answer = timeout(LONGEST, ask(issuer, form)).await.unwrap_or(Err(Refusal::UpstreamTimeout))?;
+    let answer = timeout(LONGEST, ask(issuer, form))
+        .await
+        .unwrap_or(Err(Refusal::UpstreamTimeout))?;
     let token: Arc<str> = Arc::from(answer.access_token);
     let usable = Duration::from_secs(answer.expires_in.saturating_sub(MARGIN_SECONDS));
-    let held = Onward { token: Arc::clone(&token), expires: now.plus(usable) };
+    let held = Onward {
+        token: Arc::clone(&token),
+        expires: now.plus(usable),
+    };
     lock(&flight.onward).insert(next.stage.clone(), held);
     Ok(token)
 }
@@ -83,7 +84,10 @@ async fn ask(issuer: &Pool, form: String) -> Result<TokenResponse, Refusal> {
     *request.uri_mut() = Uri::from_static(TOKEN_PATH);
     let fields = request.headers_mut();
     fields.insert(HOST, HeaderValue::from_static("issuer"));
-    fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    fields.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/x-www-form-urlencoded"),
+    );
     loop {
         let mut lease = match issuer.reuse().await {
             Some(lease) => lease,
@@ -95,7 +99,9 @@ async fn ask(issuer: &Pool, form: String) -> Result<TokenResponse, Refusal> {
         match lease.sender.try_send_request(request).await {
             Ok(response) => {
                 let status = response.status();
-                let body = Limited::new(response.into_body(), 2 * MAX_TOKEN_BYTES).collect().await;
+                let body = Limited::new(response.into_body(), 2 * MAX_TOKEN_BYTES)
+                    .collect()
+                    .await;
                 let body = body.map_err(|_| Refusal::UpstreamError)?.to_bytes();
                 lease.give_back();
                 return read(status, &body);
@@ -123,8 +129,16 @@ fn read(status: StatusCode, body: &[u8]) -> Result<TokenResponse, Refusal> {
     }
     let refusal: Option<TokenRefusal> = serde_json::from_slice(body).ok();
     let error = refusal.map(|refusal| refusal.error).unwrap_or_default();
-    tracing::warn!(status = status.as_u16(), error, "the issuer refuses a transaction token");
-    Err(if error == "invalid_target" { Refusal::NoFlow } else { Refusal::NoTransaction })
+    tracing::warn!(
+        status = status.as_u16(),
+        error,
+        "the issuer refuses a transaction token"
+    );
+    Err(if error == "invalid_target" {
+        Refusal::NoFlow
+    } else {
+        Refusal::NoTransaction
+    })
 }
 
 const LONGEST: Duration = Duration::from_secs(5);

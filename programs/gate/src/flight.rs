@@ -68,7 +68,11 @@ impl Flight {
     /// Why the request must stop, once it must; whoever asks is woken when that changes.
     pub fn cut(&self, context: &Context<'_>) -> Option<Refusal> {
         let mut cut = lock(&self.cut);
-        if !cut.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+        if !cut
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(context.waker()))
+        {
             cut.waker = Some(context.waker().clone());
         }
         cut.reason.map(|(refusal, _)| refusal)
@@ -105,7 +109,9 @@ impl Flight {
 
     /// Looks at the flight again: cuts it when it must stop, and its connection when that does not help.
     pub fn sweep(&self, gate: &Gate, standing: &Standing, now: UnixTime, ticks: u64) {
-        let since_cut = lock(&self.cut).reason.map(|(_, at)| ticks.saturating_sub(at));
+        let since_cut = lock(&self.cut)
+            .reason
+            .map(|(_, at)| ticks.saturating_sub(at));
         match since_cut {
             // The client takes nothing, so hyper does not ask for the end of the answer.
             Some(since) if since >= CUT_GRACE_MS => self.connection.give(Order::Close),
@@ -133,7 +139,11 @@ impl Flight {
         self.permit().still_valid(standing, now)?;
         let still = ticks.saturating_sub(self.moved.load(Ordering::Relaxed));
         let answering = self.answering.load(Ordering::Relaxed);
-        let most_still = if answering { gate.bounds.stream_idle_ms } else { gate.bounds.first_byte_ms };
+        let most_still = if answering {
+            gate.bounds.stream_idle_ms
+        } else {
+            gate.bounds.first_byte_ms
+        };
         let all = ticks.saturating_sub(self.started);
         if still >= most_still || all >= gate.bounds.stream_total_ms {
             return Err(Refusal::UpstreamTimeout);
@@ -227,7 +237,11 @@ impl FlightGuard {
         if let Some(handle) = &handle {
             lock(&gate.flights.by_handle).insert(handle.clone(), Arc::clone(&flight));
         }
-        Ok(Self { flight, handle, gate: Arc::clone(gate) })
+        Ok(Self {
+            flight,
+            handle,
+            gate: Arc::clone(gate),
+        })
     }
 }
 

@@ -51,7 +51,14 @@ pub async fn forward(
     permit: Permit,
     passage: Passage,
 ) -> Result<Response<Answer>, Refusal> {
-    let Passage { method, path, body, accept, connection, shown } = passage;
+    let Passage {
+        method,
+        path,
+        body,
+        accept,
+        connection,
+        shown,
+    } = passage;
     // Only a stage that may call others gets a handle to show for it.
     let (handle, shown) = if gate.neighbours.is_empty() {
         (None, None)
@@ -64,9 +71,19 @@ pub async fn forward(
     let mut request = request(method, path, body, accept);
     if let Some(handle) = &guard.handle {
         let handle = HeaderValue::from_str(handle).map_err(|_| Refusal::Busy)?;
-        request.headers_mut().insert(HeaderName::from_static(TRANSACTION_FIELD), handle);
+        request
+            .headers_mut()
+            .insert(HeaderName::from_static(TRANSACTION_FIELD), handle);
     }
-    carry(Arc::clone(&gate), &gate.upstream, guard, connection, request, Trust::Server).await
+    carry(
+        Arc::clone(&gate),
+        &gate.upstream,
+        guard,
+        connection,
+        request,
+        Trust::Server,
+    )
+    .await
 }
 
 /// Forwards a call of the stage to the gate of another one, under the Transaction Token `token`. It runs
@@ -81,10 +98,19 @@ pub async fn onward(
     passage: Passage,
     token: &str,
 ) -> Result<Response<Answer>, Refusal> {
-    let Passage { method, path, body, accept, connection, .. } = passage;
+    let Passage {
+        method,
+        path,
+        body,
+        accept,
+        connection,
+        ..
+    } = passage;
     let mut request = request(method, path, body, accept);
     let token = HeaderValue::from_str(token).map_err(|_| Refusal::UpstreamError)?;
-    request.headers_mut().insert(HeaderName::from_static(TRANSACTION_HEADER), token);
+    request
+        .headers_mut()
+        .insert(HeaderName::from_static(TRANSACTION_HEADER), token);
     carry(gate, pool, guard, connection, request, Trust::Gate).await
 }
 
@@ -134,15 +160,34 @@ async fn carry(
     guard.flight.answering(gate.ticks());
     let (mut head, body) = response.into_parts();
     let status = head.status;
-    let refused = head.headers.remove(REFUSAL_FIELD).filter(|_| trust == Trust::Gate);
+    let refused = head
+        .headers
+        .remove(REFUSAL_FIELD)
+        .filter(|_| trust == Trust::Gate);
     if withheld(status, &head.headers) && refused.is_none() {
         // The connection is dropped with the answer: its words are not even read.
-        let status = if status.is_server_error() { status.as_u16() } else { 502 };
-        return Ok(problem::answer_with_status(Refusal::UpstreamError, status, &gate.by));
+        let status = if status.is_server_error() {
+            status.as_u16()
+        } else {
+            502
+        };
+        return Ok(problem::answer_with_status(
+            Refusal::UpstreamError,
+            status,
+            &gate.by,
+        ));
     }
     let media = media_type(&head.headers);
     let event_stream = media == "text/event-stream";
-    let passing = Passing::new(gate, guard, running, lease, body, status.as_u16(), event_stream);
+    let passing = Passing::new(
+        gate,
+        guard,
+        running,
+        lease,
+        body,
+        status.as_u16(),
+        event_stream,
+    );
     let mut answer = Response::new(Answer::Passing(passing));
     *answer.status_mut() = status;
     let fields = answer.headers_mut();
@@ -202,8 +247,15 @@ fn withheld(status: StatusCode, fields: &HeaderMap) -> bool {
 
 /// The media type, when it is one of those that are passed on.
 fn media_type(fields: &HeaderMap) -> &'static str {
-    let sent = fields.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let sent = sent.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let sent = fields
+        .get(CONTENT_TYPE)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
+    let sent = sent
+        .split(|byte| *byte == b';')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii();
     MEDIA_TYPES
         .into_iter()
         .find(|known| sent.eq_ignore_ascii_case(known.as_bytes()))

@@ -17,8 +17,19 @@ pub fn fuzz_head(data: &[u8]) {
         refusal = refusal.or(pieces.take(piece));
     }
     // How the bytes were cut into reads changes nothing that hyper sees.
-    if whole_refusal.is_none() == refusal.is_none() {
-        assert_eq!(whole.ready(), pieces.ready(), "the shown bytes depend on the reads");
+    if whole.is_broken() || pieces.is_broken() {
+        // What stood before the break may have been shown already; it is never complete.
+        let (one, other) = (whole.ready(), pieces.ready());
+        assert!(
+            one.starts_with(other) || other.starts_with(one),
+            "different bytes are shown"
+        );
+    } else if whole_refusal.is_none() == refusal.is_none() {
+        assert_eq!(
+            whole.ready(),
+            pieces.ready(),
+            "the shown bytes depend on the reads"
+        );
     } else {
         // Only a head that is both too long and wrong may be refused for either reason at either time.
         assert!(data.len() > MAX, "the refusal depends on the reads");
@@ -36,6 +47,10 @@ pub fn fuzz_head(data: &[u8]) {
         let has = |name: &[u8]| lower.windows(name.len()).any(|window| window == name);
         let (length, chunked) = (has(b"\ncontent-length:"), has(b"\ntransfer-encoding:"));
         assert!(!(length && chunked), "a length beside chunks");
-        assert_eq!(framing == Framing::Chunked, chunked, "chunks are followed when they are there");
+        assert_eq!(
+            framing == Framing::Chunked,
+            chunked,
+            "chunks are followed when they are there"
+        );
     }
 }

@@ -15,9 +15,7 @@ use casemate_identity::jwks::{JwkSet, JwksError};
 use casemate_identity::jws::VerifyingKeys;
 use casemate_identity::svid::VerifiedPeer;
 use casemate_identity::ticket::{TicketVerifier, VerifierSettings};
-use casemate_identity::tls::{
-    self, BundleSource, ClientAuth, Peers, SvidSource, TlsSettingsError,
-};
+use casemate_identity::tls::{self, BundleSource, ClientAuth, Peers, SvidSource, TlsSettingsError};
 use tokio::sync::Notify;
 
 use crate::audit::Audit;
@@ -87,7 +85,10 @@ pub struct Gate {
 
 impl std::fmt::Debug for Gate {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Gate").field("by", &self.by).finish_non_exhaustive()
+        formatter
+            .debug_struct("Gate")
+            .field("by", &self.by)
+            .finish_non_exhaustive()
     }
 }
 
@@ -116,10 +117,24 @@ impl Gate {
     ///
     /// # Errors
     /// When the settings hold something that cannot be used.
-    pub fn new(settings: Settings, audit: Audit, clock: Arc<dyn Clock>) -> Result<Self, BuildGateError> {
-        let Settings { enclosure, stage, trust_domain, profile, bounds, .. } = settings;
+    pub fn new(
+        settings: Settings,
+        audit: Audit,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, BuildGateError> {
+        let Settings {
+            enclosure,
+            stage,
+            trust_domain,
+            profile,
+            bounds,
+            ..
+        } = settings;
         let id = trust_domain.stage(&enclosure, &stage);
-        let bundle = BundleSource::new(TrustBundle::from_pem(trust_domain.clone(), &settings.bundle_pem)?);
+        let bundle = BundleSource::new(TrustBundle::from_pem(
+            trust_domain.clone(),
+            &settings.bundle_pem,
+        )?);
         let svids = SvidSource::empty();
         let server = |alpn: &[&[u8]]| {
             let clients = ClientAuth::Required(Peers::Members);
@@ -128,13 +143,23 @@ impl Gate {
         };
         let client = |peer| {
             let (svids, bundle) = (Some(Arc::clone(&svids)), Arc::clone(&bundle));
-            tls::client_config(svids, bundle, Peers::only(peer), Arc::clone(&clock), &[b"http/1.1"])
-                .map(Arc::new)
+            tls::client_config(
+                svids,
+                bundle,
+                Peers::only(peer),
+                Arc::clone(&clock),
+                &[b"http/1.1"],
+            )
+            .map(Arc::new)
         };
         let mut neighbours = Vec::with_capacity(settings.outbound.len());
         for outbound in settings.outbound {
             let config = client(trust_domain.stage(&enclosure, &outbound.to))?;
-            neighbours.push(Neighbour { pool: Pool::mesh(outbound.socket, config), stage: outbound.to, listen: outbound.listen });
+            neighbours.push(Neighbour {
+                pool: Pool::mesh(outbound.socket, config),
+                stage: outbound.to,
+                listen: outbound.listen,
+            });
         }
         let issuer = match settings.issuer {
             Some(socket) => Some(Pool::mesh(socket, client(trust_domain.issuer())?)),
@@ -159,8 +184,15 @@ impl Gate {
             exposed_tls: server(&[b"h2", b"http/1.1"])?,
             mesh_tls: server(&[b"http/1.1"])?,
             upstream: Pool::tcp(settings.upstream),
-            stage: Stage { id, name: stage, profile },
-            standing: Mutex::new(Arc::new(Standing { flows: settings.flows, ..Standing::default() })),
+            stage: Stage {
+                id,
+                name: stage,
+                profile,
+            },
+            standing: Mutex::new(Arc::new(Standing {
+                flows: settings.flows,
+                ..Standing::default()
+            })),
             bounds,
             clock,
             verifier,
@@ -315,7 +347,11 @@ impl Connection {
     /// What is to become of it; whoever asks is woken when that changes.
     pub fn order(&self, context: &Context<'_>) -> Order {
         let mut control = lock(&self.control);
-        if !control.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+        if !control
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(context.waker()))
+        {
             control.waker = Some(context.waker().clone());
         }
         control.order
@@ -346,7 +382,8 @@ impl Connection {
         if !amid {
             self.head_since.store(0, Ordering::Relaxed);
         } else if self.head_since.load(Ordering::Relaxed) == 0 {
-            self.head_since.store(self.gate.ticks().max(1), Ordering::Relaxed);
+            self.head_since
+                .store(self.gate.ticks().max(1), Ordering::Relaxed);
         }
     }
 
@@ -358,7 +395,10 @@ impl Connection {
     /// Nothing is served any more; what is left is to be read within a moment.
     pub fn linger(&self) {
         let soon = self.gate.ticks() + LINGER_MS;
-        self.idle_since.store(soon.saturating_sub(self.gate.bounds.idle_ms), Ordering::Relaxed);
+        self.idle_since.store(
+            soon.saturating_sub(self.gate.bounds.idle_ms),
+            Ordering::Relaxed,
+        );
     }
 
     /// Notes that a request starts; it ends when the guard is dropped.
@@ -379,7 +419,11 @@ impl Connection {
         }
         let idle = ticks.saturating_sub(self.idle_since.load(Ordering::Relaxed));
         if self.running.load(Ordering::Relaxed) == 0 && head_since == 0 && idle >= bounds.idle_ms {
-            self.give(if idle >= bounds.idle_ms + GRACE_MS { Order::Close } else { Order::Finish });
+            self.give(if idle >= bounds.idle_ms + GRACE_MS {
+                Order::Close
+            } else {
+                Order::Finish
+            });
         }
     }
 }
@@ -401,7 +445,9 @@ pub struct Running(Arc<Connection>);
 impl Drop for Running {
     fn drop(&mut self) {
         if self.0.running.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.0.idle_since.store(self.0.gate.ticks(), Ordering::Relaxed);
+            self.0
+                .idle_since
+                .store(self.0.gate.ticks(), Ordering::Relaxed);
         }
     }
 }

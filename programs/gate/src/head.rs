@@ -23,7 +23,10 @@ pub fn end(bytes: &[u8], from: usize) -> Option<usize> {
     // Step back over a line end that may be split between two reads.
     let from = from.saturating_sub(3);
     let window = bytes.get(from..)?;
-    window.windows(4).position(|four| four == b"\r\n\r\n").map(|at| from + at + 4)
+    window
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .map(|at| from + at + 4)
 }
 
 /// Checks one complete head, with its empty line, and says how its body is framed.
@@ -54,7 +57,10 @@ impl<'a> Iterator for Lines<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let rest = self.0?;
-        match rest.iter().position(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        match rest
+            .iter()
+            .position(|byte| matches!(byte, b'\r' | b'\n' | 0))
+        {
             None => {
                 self.0 = None;
                 Some(Ok(rest))
@@ -76,10 +82,14 @@ fn check_request_line(line: &[u8]) -> Result<(), Refusal> {
     let (Some(method), Some(target), Some(version), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
     else {
-        return Err(Refusal::RequestMalformed("the request line has not exactly three parts"));
+        return Err(Refusal::RequestMalformed(
+            "the request line has not exactly three parts",
+        ));
     };
     if !(1..=16).contains(&method.len()) || !method.iter().all(u8::is_ascii_uppercase) {
-        return Err(Refusal::RequestMalformed("the method is not a word in capitals"));
+        return Err(Refusal::RequestMalformed(
+            "the method is not a word in capitals",
+        ));
     }
     if version != b"HTTP/1.1" {
         return Err(Refusal::RequestMalformed("the version is not HTTP/1.1"));
@@ -88,9 +98,8 @@ fn check_request_line(line: &[u8]) -> Result<(), Refusal> {
         return Err(Refusal::PathNotCanonical(PathError::NotAPath));
     }
     // What no URI has would be refused by hyper in words of its own.
-    let uri = |byte: &u8| {
-        byte.is_ascii_alphanumeric() || b"-._~:/?[]@!$&'()*+,;=%\\|^`{}".contains(byte)
-    };
+    let uri =
+        |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:/?[]@!$&'()*+,;=%\\|^`{}".contains(byte);
     if target.iter().all(uri) {
         Ok(())
     } else {
@@ -118,7 +127,9 @@ impl Seen {
             return Err(Refusal::RequestMalformed("a field's name is not a token"));
         }
         if !value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~')) {
-            return Err(Refusal::RequestMalformed("a field's value has a character that is not plain"));
+            return Err(Refusal::RequestMalformed(
+                "a field's value has a character that is not plain",
+            ));
         }
         let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         if is("content-length") {
@@ -135,7 +146,9 @@ impl Seen {
             if value.split(|byte| *byte == b',').all(plain) {
                 Ok(())
             } else {
-                Err(Refusal::RequestMalformed("`connection` asks for more than `close` or `keep-alive`"))
+                Err(Refusal::RequestMalformed(
+                    "`connection` asks for more than `close` or `keep-alive`",
+                ))
             }
         } else if is("upgrade") || is("http2-settings") || is("trailer") || is("te") {
             Err(Refusal::RequestMalformed("no upgrade, no trailers"))
@@ -151,17 +164,24 @@ impl Seen {
     }
 
     fn content_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        // Eighteen digits always fit.
         let digits = (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
-        let number = value.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit & 0x0f));
-        if !digits || self.length.replace(number).is_some() {
-            return Err(Refusal::RequestMalformed("`content-length` is not one plain number"));
+        let number = std::str::from_utf8(value)
+            .ok()
+            .and_then(|text| text.parse().ok());
+        match number {
+            Some(number) if digits && self.length.replace(number).is_none() => Ok(()),
+            Some(_) | None => Err(Refusal::RequestMalformed(
+                "`content-length` is not one plain number",
+            )),
         }
-        Ok(())
     }
 
     fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Refusal> {
         if !value.eq_ignore_ascii_case(b"chunked") || std::mem::replace(&mut self.chunked, true) {
-            return Err(Refusal::RequestMalformed("`transfer-encoding` is not one `chunked`"));
+            return Err(Refusal::RequestMalformed(
+                "`transfer-encoding` is not one `chunked`",
+            ));
         }
         Ok(())
     }
@@ -176,8 +196,12 @@ impl Seen {
     }
 
     fn only_once(&mut self, name: &[u8]) -> Result<(), Refusal> {
-        let known = ONCE.iter().position(|known| name.eq_ignore_ascii_case(known.as_bytes()));
-        let Some(bit) = known.map(|index| 1_u8 << index) else { return Ok(()) };
+        let known = ONCE
+            .iter()
+            .position(|known| name.eq_ignore_ascii_case(known.as_bytes()));
+        let Some(bit) = known.map(|index| 1_u8 << index) else {
+            return Ok(());
+        };
         if self.once & bit != 0 {
             return Err(TWICE);
         }
@@ -188,9 +212,9 @@ impl Seen {
     const fn framing(self) -> Result<Framing, Refusal> {
         match (self.host, self.chunked, self.length) {
             (false, ..) => Err(Refusal::RequestMalformed("`host` is missing")),
-            (true, true, Some(_)) => {
-                Err(Refusal::RequestMalformed("both `content-length` and `transfer-encoding`"))
-            }
+            (true, true, Some(_)) => Err(Refusal::RequestMalformed(
+                "both `content-length` and `transfer-encoding`",
+            )),
             (true, true, None) => Ok(Framing::Chunked),
             (true, false, Some(length)) => Ok(Framing::Length(length)),
             (true, false, None) => Ok(Framing::Length(0)),
@@ -217,8 +241,20 @@ const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_'
-                | b'`' | b'|' | b'~'
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
         )
 }
 
@@ -268,14 +304,23 @@ impl Chunks {
                 let here = (bytes.len() - at).min(usize::try_from(left).unwrap_or(usize::MAX));
                 at += here;
                 let left = left - here as u64;
-                self.place = if left == 0 { Place::DataCr } else { Place::Data { left } };
+                self.place = if left == 0 {
+                    Place::DataCr
+                } else {
+                    Place::Data { left }
+                };
                 continue;
             }
             at += 1;
             self.place = match (self.place, byte) {
-                (Place::Size { digits, size }, digit) if digit.is_ascii_hexdigit() && digits < 8 => {
+                (Place::Size { digits, size }, digit)
+                    if digit.is_ascii_hexdigit() && digits < 8 =>
+                {
                     let digit = char::from(*digit).to_digit(16).ok_or(BrokenChunks)?;
-                    Place::Size { digits: digits + 1, size: size * 16 + u64::from(digit) }
+                    Place::Size {
+                        digits: digits + 1,
+                        size: size * 16 + u64::from(digit),
+                    }
                 }
                 (Place::Size { digits: 1.., size }, b'\r') => Place::SizeEnd { size },
                 (Place::SizeEnd { size: 0 }, b'\n') => Place::LastCr,

@@ -111,7 +111,14 @@ async fn connection<Io>(
     let caller = Arc::new(caller);
     let service = {
         let (gate, connection) = (Arc::clone(&gate), Arc::clone(&guard.0));
-        Serve(move |request| serve(Arc::clone(&gate), Arc::clone(&connection), Arc::clone(&caller), request))
+        Serve(move |request| {
+            serve(
+                Arc::clone(&gate),
+                Arc::clone(&connection),
+                Arc::clone(&caller),
+                request,
+            )
+        })
     };
     if second {
         drive_http2(&guard.0, stream, service, &gate.bounds).await;

@@ -56,7 +56,9 @@ pub async fn listen(gate: Arc<Gate>, index: usize, door: std::net::TcpListener) 
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set no-delay");
         }
-        let Some(guard) = gate.connect() else { continue };
+        let Some(guard) = gate.connect() else {
+            continue;
+        };
         let gate = Arc::clone(&gate);
         tokio::spawn(async move {
             let service = {
@@ -96,7 +98,10 @@ async fn call(
 ) -> Result<Response<Answer>, Refusal> {
     let neighbour = gate.neighbours.get(index).ok_or(Refusal::NoFlow)?;
     let (parts, body) = request.into_parts();
-    let handle = parts.headers.get(TRANSACTION_FIELD).map(HeaderValue::to_str);
+    let handle = parts
+        .headers
+        .get(TRANSACTION_FIELD)
+        .map(HeaderValue::to_str);
     let parent = match handle {
         Some(Ok(handle)) => gate.flights.find(handle),
         Some(Err(_)) | None => None,

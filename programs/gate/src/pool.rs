@@ -25,7 +25,10 @@ use crate::gate::lock;
 #[derive(Clone, Debug)]
 enum Place {
     Tcp(SocketAddr),
-    Mesh { socket: PathBuf, tls: Arc<rustls::ClientConfig> },
+    Mesh {
+        socket: PathBuf,
+        tls: Arc<rustls::ClientConfig>,
+    },
 }
 
 /// Connections to one place.
@@ -67,21 +70,36 @@ impl Pool {
     /// Plain connections to `address`.
     #[must_use]
     pub fn tcp(address: SocketAddr) -> Self {
-        Self { place: Place::Tcp(address), idle: Arc::default() }
+        Self {
+            place: Place::Tcp(address),
+            idle: Arc::default(),
+        }
     }
 
     /// Connections to the Unix socket `socket`, under TLS.
     #[must_use]
     pub fn mesh(socket: PathBuf, tls: Arc<rustls::ClientConfig>) -> Self {
-        Self { place: Place::Mesh { socket, tls }, idle: Arc::default() }
+        Self {
+            place: Place::Mesh { socket, tls },
+            idle: Arc::default(),
+        }
     }
 
     /// A connection that was used before, when there is one.
     pub async fn reuse(&self) -> Option<Lease> {
         loop {
-            let Idle { mut sender, task, since } = lock(&self.idle).pop()?;
+            let Idle {
+                mut sender,
+                task,
+                since,
+            } = lock(&self.idle).pop()?;
             if since.elapsed() < MAX_IDLE && sender.ready().await.is_ok() {
-                return Some(Lease { sender, task, reused: true, home: Arc::clone(&self.idle) });
+                return Some(Lease {
+                    sender,
+                    task,
+                    reused: true,
+                    home: Arc::clone(&self.idle),
+                });
             }
         }
     }
@@ -101,11 +119,14 @@ impl Pool {
                 Place::Mesh { socket, tls } => {
                     let stream = UnixStream::connect(socket).await?;
                     let connector = TlsConnector::from(Arc::clone(tls));
-                    self.open(connector.connect(unused_server_name(), stream).await?).await
+                    self.open(connector.connect(unused_server_name(), stream).await?)
+                        .await
                 }
             }
         });
-        connecting.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        connecting
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     async fn open<Io>(&self, io: Io) -> io::Result<Lease>
@@ -124,7 +145,12 @@ impl Pool {
             }
         });
         let task = Task(task.abort_handle());
-        Ok(Lease { sender, task, reused: false, home: Arc::clone(&self.idle) })
+        Ok(Lease {
+            sender,
+            task,
+            reused: false,
+            home: Arc::clone(&self.idle),
+        })
     }
 
     /// Closes what has been idle for too long.
@@ -141,10 +167,16 @@ impl Pool {
 impl Lease {
     /// Gives the connection back; its answer was read to the end.
     pub fn give_back(self) {
-        let Self { sender, task, home, .. } = self;
+        let Self {
+            sender, task, home, ..
+        } = self;
         let mut idle = lock(&home);
         if idle.len() < MAX_IDLE_CONNECTIONS && !sender.is_closed() {
-            idle.push(Idle { sender, task, since: Instant::now() });
+            idle.push(Idle {
+                sender,
+                task,
+                since: Instant::now(),
+            });
         }
     }
 }

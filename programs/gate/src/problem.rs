@@ -44,7 +44,10 @@ pub fn answer_with_status(refusal: Refusal, status: u16, by: &str) -> Response<A
     let mut answer = Response::new(Answer::whole(Bytes::from(text)));
     *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
     let fields = answer.headers_mut();
-    fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    fields.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     fields.insert(
         HeaderName::from_static(REFUSAL_FIELD),
@@ -52,7 +55,10 @@ pub fn answer_with_status(refusal: Refusal, status: u16, by: &str) -> Response<A
     );
     match status {
         401 => {
-            fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
+            fields.insert(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer error=\"invalid_token\""),
+            );
         }
         429 => {
             fields.insert(RETRY_AFTER, HeaderValue::from_static("60"));

@@ -43,7 +43,10 @@ pub enum RotateError {
 ///
 /// # Errors
 /// See [`RotateError`].
-pub async fn rotate(gate: &Gate, answers: &mut mpsc::Receiver<SvidAnswer>) -> Result<(), RotateError> {
+pub async fn rotate(
+    gate: &Gate,
+    answers: &mut mpsc::Receiver<SvidAnswer>,
+) -> Result<(), RotateError> {
     let key = KeyPair::generate()?;
     let csr_pem = make_csr(&key)?;
     let id = gate.fresh_number();
@@ -77,7 +80,10 @@ pub async fn rotate(gate: &Gate, answers: &mut mpsc::Receiver<SvidAnswer>) -> Re
     if let Some(issuer) = &gate.issuer {
         issuer.clear();
     }
-    gate.audit.note(gate.event(kind::SVID_ROTATED, Severity::Info).fact("expires", expires.rfc3339()));
+    gate.audit.note(
+        gate.event(kind::SVID_ROTATED, Severity::Info)
+            .fact("expires", expires.rfc3339()),
+    );
     Ok(())
 }
 
@@ -88,7 +94,11 @@ pub async fn keep(gate: Arc<Gate>, mut answers: mpsc::Receiver<SvidAnswer>) {
         // The wall clock may jump, so it is asked again and again instead of slept for.
         tokio::time::sleep(wait.min(LOOK)).await;
         let now = gate.now();
-        if !gate.svids.current().is_none_or(|svid| svid.rotation_due(now)) {
+        if !gate
+            .svids
+            .current()
+            .is_none_or(|svid| svid.rotation_due(now))
+        {
             wait = LOOK;
             continue;
         }

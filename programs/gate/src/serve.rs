@@ -44,7 +44,10 @@ pub async fn serve(
 fn is_stand_in(parts: &http::request::Parts) -> bool {
     parts.version == Version::HTTP_11
         && parts.uri.path() == "/"
-        && parts.headers.get(HOST).is_some_and(|host| host == "refused")
+        && parts
+            .headers
+            .get(HOST)
+            .is_some_and(|host| host == "refused")
 }
 
 async fn decide(
@@ -106,7 +109,9 @@ async fn decide(
         body,
         accept: accept(&parts.headers),
         connection: Arc::clone(connection),
-        shown: (!gate.neighbours.is_empty()).then(|| held.shown(&parts.headers)).flatten(),
+        shown: (!gate.neighbours.is_empty())
+            .then(|| held.shown(&parts.headers))
+            .flatten(),
     };
     forward::forward(Arc::clone(gate), permit, passage).await
 }
@@ -138,7 +143,10 @@ impl Held {
             Self::Ticket(_) => (bearer(fields).ok()?, names::ACCESS_TOKEN),
             Self::Transaction(_) => (transaction(fields).ok()?, names::TRANSACTION_TOKEN),
         };
-        Some(Shown { token: Arc::from(token), kind })
+        Some(Shown {
+            token: Arc::from(token),
+            kind,
+        })
     }
 }
 
@@ -148,11 +156,17 @@ fn held(gate: &Gate, kind: ListenerKind, fields: &HeaderMap) -> Result<Held, Ref
     match kind {
         ListenerKind::Exposed => {
             let token = bearer(fields)?;
-            gate.verifier.verify_ticket(token, now).map(Held::Ticket).map_err(refuse_token)
+            gate.verifier
+                .verify_ticket(token, now)
+                .map(Held::Ticket)
+                .map_err(refuse_token)
         }
         ListenerKind::Mesh => {
             let token = transaction(fields)?;
-            gate.verifier.verify_transaction(token, now).map(Held::Transaction).map_err(refuse_token)
+            gate.verifier
+                .verify_transaction(token, now)
+                .map(Held::Transaction)
+                .map_err(refuse_token)
         }
     }
 }
@@ -161,7 +175,11 @@ fn bearer(fields: &HeaderMap) -> Result<&str, Refusal> {
     let value = fields.get(AUTHORIZATION).ok_or(Refusal::NoTicket)?;
     let value = value.to_str().map_err(|_| Refusal::TicketMalformed)?;
     let (scheme, token) = value.split_once(' ').ok_or(Refusal::TicketMalformed)?;
-    if scheme.eq_ignore_ascii_case("bearer") { Ok(token) } else { Err(Refusal::NoTicket) }
+    if scheme.eq_ignore_ascii_case("bearer") {
+        Ok(token)
+    } else {
+        Err(Refusal::NoTicket)
+    }
 }
 
 fn transaction(fields: &HeaderMap) -> Result<&str, Refusal> {
@@ -190,7 +208,9 @@ fn check_fields(gate: &Gate, parts: &http::request::Parts) -> Result<(), Refusal
     }
     let twice = |name: &&'static str| fields.get_all(*name).iter().nth(1).is_some();
     if head::ONCE.iter().any(twice) {
-        return Err(Refusal::RequestMalformed("a field that decides is given twice"));
+        return Err(Refusal::RequestMalformed(
+            "a field that decides is given twice",
+        ));
     }
     Ok(())
 }
@@ -201,9 +221,14 @@ pub fn check_media_type(fields: &HeaderMap) -> Result<(), Refusal> {
     if !fields.get(CONTENT_ENCODING).is_none_or(plain) {
         return Err(Refusal::BodyMalformed(BodyFault::MediaType));
     }
-    let sent = fields.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let sent = fields
+        .get(CONTENT_TYPE)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
     let mut parts = sent.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-    let json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case(b"application/json"));
+    let json = parts
+        .next()
+        .is_some_and(|kind| kind.eq_ignore_ascii_case(b"application/json"));
     if json && parts.all(|part| part.eq_ignore_ascii_case(b"charset=utf-8")) {
         Ok(())
     } else {
@@ -213,7 +238,10 @@ pub fn check_media_type(fields: &HeaderMap) -> Result<(), Refusal> {
 
 /// Which of the three values of `accept` comes closest to what the caller sent.
 pub fn accept(fields: &HeaderMap) -> HeaderValue {
-    let sent = fields.get(ACCEPT).map(HeaderValue::as_bytes).unwrap_or_default();
+    let sent = fields
+        .get(ACCEPT)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
     HeaderValue::from_static(if sent.eq_ignore_ascii_case(b"text/event-stream") {
         "text/event-stream"
     } else if sent.eq_ignore_ascii_case(b"application/json") {

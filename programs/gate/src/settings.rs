@@ -88,12 +88,19 @@ pub fn read() -> Result<Given, ReadSettingsError> {
         });
     }
     nonblocking(CONTROL_FD, "control channel", control.set_nonblocking(true))?;
-    Ok(Given { settings, control, doors })
+    Ok(Given {
+        settings,
+        control,
+        doors,
+    })
 }
 
 fn take(number: i32, what: &'static str) -> Result<OwnedFd, ReadSettingsError> {
-    inherit::take(number)
-        .map_err(|source| ReadSettingsError::Descriptor { number, what, source })
+    inherit::take(number).map_err(|source| ReadSettingsError::Descriptor {
+        number,
+        what,
+        source,
+    })
 }
 
 fn nonblocking(
@@ -101,5 +108,9 @@ fn nonblocking(
     what: &'static str,
     done: io::Result<()>,
 ) -> Result<(), ReadSettingsError> {
-    done.map_err(|source| ReadSettingsError::Descriptor { number, what, source })
+    done.map_err(|source| ReadSettingsError::Descriptor {
+        number,
+        what,
+        source,
+    })
 }

@@ -21,7 +21,7 @@ pub struct Strict<Io> {
     io: Io,
     connection: Arc<Connection>,
     checker: Checker,
-    /// Bytes that were read after a refusal, so that the peer can read the answer before a reset.
+    /// Bytes that were read after the last answer, so that the peer can read the answer before a reset.
     drained: usize,
 }
 
@@ -61,13 +61,25 @@ impl Checker {
     #[must_use]
     pub const fn new(max_bytes: usize, max_fields: usize) -> Self {
         let state = State::Head { searched: 0 };
-        Self { held: Vec::new(), released: 0, state, max_bytes, max_fields }
+        Self {
+            held: Vec::new(),
+            released: 0,
+            state,
+            max_bytes,
+            max_fields,
+        }
     }
 
     /// Whether some of a head was read, but not all.
     #[must_use]
     pub const fn amid_head(&self) -> bool {
         matches!(self.state, State::Head { .. }) && self.held.len() > self.released
+    }
+
+    /// Whether a body broke the grammar: nothing more is shown, not even an end.
+    #[must_use]
+    pub const fn is_broken(&self) -> bool {
+        matches!(self.state, State::Broken)
     }
 
     /// Takes `bytes`, which follow those taken before. A refusal is returned once, at the head it is for.
@@ -103,7 +115,9 @@ impl Checker {
                     }
                 }
                 State::Length(left) => {
-                    let here = fresh.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    let here = fresh
+                        .len()
+                        .min(usize::try_from(*left).unwrap_or(usize::MAX));
                     self.released += here;
                     *left -= here as u64;
                     if *left == 0 {
@@ -179,15 +193,27 @@ fn incomplete(fresh: &[u8], searched: usize, max_bytes: usize) -> Option<Refusal
         return Some(Refusal::HeadersTooLarge);
     }
     let window = fresh.get(searched.saturating_sub(1)..).unwrap_or_default();
-    let bare = window.windows(2).any(|two| matches!(two, [before, b'\n'] if *before != b'\r'));
+    let bare = window
+        .windows(2)
+        .any(|two| matches!(two, [before, b'\n'] if *before != b'\r'));
     (bare || fresh.first() == Some(&b'\n'))
         .then_some(Refusal::RequestMalformed("a line does not end with CR LF"))
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> Strict<Io> {
     /// Checks what is read from `io`.
-    pub const fn new(io: Io, connection: Arc<Connection>, max_bytes: usize, max_fields: usize) -> Self {
-        Self { io, connection, checker: Checker::new(max_bytes, max_fields), drained: 0 }
+    pub const fn new(
+        io: Io,
+        connection: Arc<Connection>,
+        max_bytes: usize,
+        max_fields: usize,
+    ) -> Self {
+        Self {
+            io,
+            connection,
+            checker: Checker::new(max_bytes, max_fields),
+            drained: 0,
+        }
     }
 
     /// Reads and throws away what comes after a refusal; `Ready` at its end.
@@ -235,7 +261,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Strict<Io> {
                 State::Head { .. } | State::Length(_) | State::Chunked(_) => {}
             }
             if let Some(left) = this.checker.passing() {
-                let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.remaining());
+                let wanted = usize::try_from(left)
+                    .unwrap_or(usize::MAX)
+                    .min(buffer.remaining());
                 let mut part = ReadBuf::new(buffer.initialize_unfilled_to(wanted));
                 ready!(Pin::new(&mut this.io).poll_read(context, &mut part))?;
                 let count = part.filled().len();
@@ -285,7 +313,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Strict<Io> {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(Pin::new(&mut this.io).poll_shutdown(context))?;
-        if this.checker.state == State::Refused {
+        if !matches!(this.checker.state, State::Head { .. }) {
             // Closing with unread bytes would reset the connection and take the answer along.
             this.connection.linger();
             ready!(this.drain(context));

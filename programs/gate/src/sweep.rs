@@ -19,7 +19,10 @@ pub async fn sweep(gate: Arc<Gate>) {
             gate.upstream.prune();
             // A quiet gate does not wake up at all.
             gate.sweep.notified().await;
-        } else if tokio::time::timeout(ROUND, gate.sweep.notified()).await.is_err() {
+        } else if tokio::time::timeout(ROUND, gate.sweep.notified())
+            .await
+            .is_err()
+        {
             round = round.wrapping_add(1);
         }
         let (standing, now, ticks) = (gate.standing(), gate.now(), gate.ticks());

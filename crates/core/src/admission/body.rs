@@ -15,16 +15,19 @@ static STREAM: LazyLock<Option<Pointer>> = LazyLock::new(|| "/stream".parse().ok
 struct Members<'a> {
     pointers: Vec<&'a Pointer>,
     stream: usize,
+    answers: usize,
     bounds: usize,
     forbidden: usize,
 }
 
 impl<'a> Members<'a> {
     fn of(route: &'a Route) -> Self {
-        let mut pointers = Vec::with_capacity(2 + route.max_tokens.len() + route.forbid.len());
+        let mut pointers = Vec::with_capacity(3 + route.max_tokens.len() + route.forbid.len());
         pointers.extend(&route.model);
         let stream = pointers.len();
         pointers.extend(STREAM.as_ref());
+        let answers = pointers.len();
+        pointers.extend(&route.answers);
         let bounds = pointers.len();
         pointers.extend(&route.max_tokens);
         let forbidden = pointers.len();
@@ -32,6 +35,7 @@ impl<'a> Members<'a> {
         Self {
             pointers,
             stream,
+            answers,
             bounds,
             forbidden,
         }
@@ -84,7 +88,7 @@ impl Entitled<'_> {
             Some(_) => self.model(&document)?,
             None => None,
         };
-        let body = self.bound(&document, members.bounds, body)?;
+        let body = self.bound(&document, &members, body)?;
         Ok(Admitted {
             permit: self.permit(model, streams),
             body,
@@ -95,11 +99,16 @@ impl Entitled<'_> {
     /// holds any, none may be named.
     fn model(&self, document: &Document<'_>) -> Result<Option<ModelVersion>, Refusal> {
         let named = match document.form(0) {
-            None | Some(Form::Null) if self.flow.models.is_empty() && self.grant.models.is_empty() => {
+            None | Some(Form::Null)
+                if self.flow.models.is_empty() && self.grant.models.is_empty() =>
+            {
                 return Ok(None);
             }
             None | Some(Form::Null) => return Err(Refusal::ModelMissing),
-            Some(_) => document.text(0).map_err(Refusal::form)?.ok_or(Refusal::ModelMissing)?,
+            Some(_) => document
+                .text(0)
+                .map_err(Refusal::form)?
+                .ok_or(Refusal::ModelMissing)?,
         };
         let held = |model: &&ModelVersion| {
             let (name, version) = named.split_once('@').unwrap_or((&named, &model.version));
@@ -115,31 +124,45 @@ impl Entitled<'_> {
         }
     }
 
-    /// The body, whose answer is within the bound on tokens: checked where it asks, set where it does not.
+    /// The body, whose answers together are within the bound on tokens: checked where it asks, set where
+    /// it does not.
     fn bound<'b>(
         &self,
         document: &Document<'b>,
-        first: usize,
+        members: &Members<'_>,
         body: &'b [u8],
     ) -> Result<Cow<'b, [u8]>, Refusal> {
-        let most = tighter(self.flow.limits.max_tokens, self.grant.limits.max_tokens);
-        let mut asked = false;
-        for index in (first..).take(self.route.max_tokens.len()) {
-            match (document.count(index).map_err(Refusal::form)?, most) {
-                (Count::Absent, _) => {}
-                (Count::Of(count), Some(most)) if count > u64::from(most) => {
-                    return Err(Refusal::TokensOverLimit);
-                }
-                (Count::Unbounded, Some(_)) => return Err(Refusal::TokensOverLimit),
-                (Count::Of(_) | Count::Unbounded, _) => asked = true,
+        let answers = match &self.route.answers {
+            Some(_) => document.count(members.answers).map_err(Refusal::form)?,
+            None => Count::Absent,
+        };
+        let mut asked = None;
+        for index in members.bounds..members.forbidden {
+            match document.count(index).map_err(Refusal::form)? {
+                Count::Absent => {}
+                Count::Of(count) => asked = Some(count.max(asked.unwrap_or_default())),
+                Count::Unbounded => asked = Some(u64::MAX),
             }
         }
-        match (most, self.route.max_tokens.first()) {
-            (Some(most), Some(pointer)) if !asked => document
-                .with_number(first, pointer, most)
+        let limits = (self.flow.limits.max_tokens, self.grant.limits.max_tokens);
+        let (Some(most), Some(pointer)) =
+            (tighter(limits.0, limits.1), self.route.max_tokens.first())
+        else {
+            return Ok(Cow::Borrowed(body));
+        };
+        let answers = match answers {
+            Count::Absent => 1,
+            Count::Of(count) => count.max(1),
+            Count::Unbounded => u64::MAX,
+        };
+        let all = asked.unwrap_or(u64::from(most)).saturating_mul(answers);
+        match asked {
+            _ if all > u64::from(most) => Err(Refusal::TokensOverLimit),
+            Some(_) => Ok(Cow::Borrowed(body)),
+            None => document
+                .with_number(members.bounds, pointer, most)
                 .map(Cow::Owned)
                 .map_err(Refusal::form),
-            (Some(_) | None, _) => Ok(Cow::Borrowed(body)),
         }
     }
 

@@ -80,7 +80,10 @@ impl Permit {
         if self.expires <= now {
             return Err(Refusal::TicketExpired);
         }
-        if standing.revoked.covers(&self.token_id, &self.subject, &self.peer, self.issued) {
+        if standing
+            .revoked
+            .covers(&self.token_id, &self.subject, &self.peer, self.issued)
+        {
             return Err(Refusal::TicketRevoked);
         }
         let carries = |flow: &InboundFlow| {

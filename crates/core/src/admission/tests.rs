@@ -33,6 +33,8 @@ fn profile() -> Profile {
     chat["stream"] = "sse".into();
     chat["model"] = "/model".into();
     chat["max-tokens"] = serde_json::json!(["/max_tokens", "/n_predict"]);
+    chat["answers"] = "/n".into();
+    chat["query"] = serde_json::json!(["user"]);
     chat["forbid"] = serde_json::json!(["/logit_bias"]);
     let mut unverified = route("GET", "/new", "chat");
     unverified["verified-on"] = serde_json::Value::Null;
@@ -214,12 +216,21 @@ fn what_was_revoked_is_refused() {
     let token = |scene: &mut Scene| scene.standing.revoked.revoke_token("j1".to_owned(), NOW);
     assert_eq!(refused(token), Refusal::TicketRevoked);
     let subject = |scene: &mut Scene| {
-        scene.standing.revoked.revoke_subject(id("/user/idp/anna"), NOW);
+        scene
+            .standing
+            .revoked
+            .revoke_subject(id("/user/idp/anna"), NOW);
     };
     assert_eq!(refused(subject), Refusal::TicketRevoked);
     let mut later = scene();
-    later.standing.revoked.revoke_subject(id("/user/idp/anna"), UnixTime(NOW.0 - 20));
-    assert!(later.admit(CHAT).is_ok(), "a ticket that was issued after the revocation");
+    later
+        .standing
+        .revoked
+        .revoke_subject(id("/user/idp/anna"), UnixTime(NOW.0 - 20));
+    assert!(
+        later.admit(CHAT).is_ok(),
+        "a ticket that was issued after the revocation"
+    );
 }
 
 #[test]
@@ -305,7 +316,10 @@ fn the_model_must_be_named_granted_and_of_the_flow() {
     assert_eq!(without.admit(CHAT).unwrap_err(), Refusal::ModelNotGranted);
     without.grant().models.clear();
     assert_eq!(without.admit(CHAT).unwrap_err(), Refusal::ModelNotGranted);
-    assert!(without.admit("{}").is_ok(), "where no model is granted, none may be named");
+    assert!(
+        without.admit("{}").is_ok(),
+        "where no model is granted, none may be named"
+    );
 }
 
 #[test]
@@ -324,6 +338,16 @@ fn tokens_are_bounded_by_the_tighter_of_flow_and_grant() {
         Err(Refusal::TokensOverLimit)
     );
     assert_eq!(said(r#""n_predict":-1"#), Err(Refusal::TokensOverLimit));
+    assert_eq!(
+        said(r#""max_tokens":51,"n":2"#),
+        Err(Refusal::TokensOverLimit)
+    );
+    assert!(said(r#""max_tokens":50,"n":2"#).is_ok());
+    assert_eq!(said(r#""n":2"#), Err(Refusal::TokensOverLimit));
+    assert_eq!(
+        said(r#""max_tokens":1,"n":-1"#),
+        Err(Refusal::TokensOverLimit)
+    );
     assert_eq!(
         said(r#""max_tokens":"1""#),
         Err(Refusal::BodyMalformed(BodyFault::Form))

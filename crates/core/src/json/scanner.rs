@@ -89,7 +89,15 @@ impl<'b, 'p> Scanner<'b, 'p> {
             self.space();
             let start = self.at;
             let form = self.value(depth + 1, onward)?;
-            self.record(depth, onward, Found { form, start, end: self.at });
+            self.record(
+                depth,
+                onward,
+                Found {
+                    form,
+                    start,
+                    end: self.at,
+                },
+            );
             self.space();
             match self.peek() {
                 Some(b',') => self.at += 1,
@@ -150,20 +158,28 @@ impl<'b, 'p> Scanner<'b, 'p> {
         leading: Leading,
     ) -> impl Iterator<Item = (Leading, &'p str)> + use<'p> {
         let pointers = self.pointers;
-        pointers.iter().enumerate().filter_map(move |(index, pointer)| {
-            let bit = 1 << index;
-            if leading & bit == 0 {
-                return None;
-            }
-            Some((bit, pointer.members().nth(depth)?))
-        })
+        pointers
+            .iter()
+            .enumerate()
+            .filter_map(move |(index, pointer)| {
+                let bit = 1 << index;
+                if leading & bit == 0 {
+                    return None;
+                }
+                Some((bit, pointer.members().nth(depth)?))
+            })
     }
 
     /// Notes that an object on the way of `leading` opened.
     fn enter(&mut self, depth: usize, leading: Leading, inside: usize, empty: bool) {
         for (bit, _) in self.segments(depth, leading) {
             if let Some(sought) = self.sought.get_mut(bit.trailing_zeros() as usize) {
-                sought.parent = Some(Parent { inside, depth, empty, blocked: false });
+                sought.parent = Some(Parent {
+                    inside,
+                    depth,
+                    empty,
+                    blocked: false,
+                });
             }
         }
     }
@@ -220,7 +236,9 @@ impl<'b, 'p> Scanner<'b, 'p> {
         let start = self.at;
         loop {
             let rest = self.bytes.get(self.at..).unwrap_or_default();
-            let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
+            let plain = rest
+                .iter()
+                .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
             self.at += plain.unwrap_or(rest.len());
             match self.peek() {
                 Some(b'"') => break,
@@ -228,7 +246,10 @@ impl<'b, 'p> Scanner<'b, 'p> {
                 Some(_) | None => return Err(ScanError::Syntax(self.at)),
             }
         }
-        let inner = self.text.get(start..self.at).ok_or(ScanError::Syntax(start))?;
+        let inner = self
+            .text
+            .get(start..self.at)
+            .ok_or(ScanError::Syntax(start))?;
         self.at += 1;
         Ok(inner)
     }
@@ -310,7 +331,11 @@ impl<'b, 'p> Scanner<'b, 'p> {
     }
 
     fn word(&mut self, word: &[u8]) -> Result<(), ScanError> {
-        if self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(word)) {
+        if self
+            .bytes
+            .get(self.at..)
+            .is_some_and(|rest| rest.starts_with(word))
+        {
             self.at += word.len();
             Ok(())
         } else {
@@ -371,7 +396,9 @@ pub(super) fn unescape(raw: &str) -> Option<String> {
 }
 
 fn hex_unit(digits: Option<&[u8]>) -> Option<u32> {
-    digits?.iter().try_fold(0, |unit, digit| Some(unit * 16 + char::from(*digit).to_digit(16)?))
+    digits?.iter().try_fold(0, |unit, digit| {
+        Some(unit * 16 + char::from(*digit).to_digit(16)?)
+    })
 }
 
 /// Whether a parser that ignores case would take `name` for `segment`, which is ASCII. Go's folds
@@ -384,6 +411,8 @@ fn folds_to(name: &str, segment: &str) -> bool {
             '\u{212a}' => 'k',
             other => other.to_ascii_lowercase(),
         };
-        expected.next().is_some_and(|byte| char::from(byte.to_ascii_lowercase()) == folded)
+        expected
+            .next()
+            .is_some_and(|byte| char::from(byte.to_ascii_lowercase()) == folded)
     }) && expected.next().is_none()
 }

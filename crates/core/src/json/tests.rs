@@ -9,13 +9,21 @@ fn pointer(text: &str) -> Pointer {
 
 fn scan_for<'b>(body: &'b str, pointers: &[&str]) -> Result<Document<'b>, ScanError> {
     let pointers: Vec<Pointer> = pointers.iter().map(|text| pointer(text)).collect();
-    scan(body.as_bytes(), &pointers.iter().collect::<Vec<_>>(), 1 << 20)
+    scan(
+        body.as_bytes(),
+        &pointers.iter().collect::<Vec<_>>(),
+        1 << 20,
+    )
 }
 
 #[test]
 fn deciding_members_are_found_at_their_place_only() {
     let body = r#"{"messages":[{"model":"decoy"}],"model":"smol@1","deep":{"model":"other"},"stream":true,"max_tokens":12}"#;
-    let document = scan_for(body, &["/model", "/stream", "/max_tokens", "/deep/model", "/absent"]).unwrap();
+    let document = scan_for(
+        body,
+        &["/model", "/stream", "/max_tokens", "/deep/model", "/absent"],
+    )
+    .unwrap();
     assert_eq!(document.text(0).unwrap().unwrap(), "smol@1");
     assert_eq!(document.truth(1).unwrap(), Some(true));
     assert_eq!(document.count(2).unwrap(), Count::Of(12));
@@ -37,18 +45,32 @@ fn a_member_named_twice_is_refused_wherever_it_is() {
         r#"{"x":{"a":1,"b":2,"a":3}}"#,
         r#"{"x":[{"a":1,"a":1}]}"#,
     ] {
-        assert!(matches!(scan_for(body, &["/model"]), Err(ScanError::Duplicate(_))), "{body}");
+        assert!(
+            matches!(scan_for(body, &["/model"]), Err(ScanError::Duplicate(_))),
+            "{body}"
+        );
     }
     assert!(scan_for(r#"{"a":{"b":1},"b":{"a":1,"b":1}}"#, &[]).is_ok());
 }
 
 #[test]
 fn a_deciding_member_in_another_case_is_refused() {
-    for body in [r#"{"Model":"a"}"#, r#"{"MODEL":"a"}"#, "{\"max_to\u{212a}ens\":1}", "{\"max_token\u{17f}\":1}"] {
+    for body in [
+        r#"{"Model":"a"}"#,
+        r#"{"MODEL":"a"}"#,
+        "{\"max_to\u{212a}ens\":1}",
+        "{\"max_token\u{17f}\":1}",
+    ] {
         let scanned = scan_for(body, &["/model", "/max_tokens"]);
         assert!(matches!(scanned, Err(ScanError::CaseVariant(1))), "{body}");
     }
-    assert!(scan_for(r#"{"messages":[{"Model":"a"}],"properties":{"ID":1,"id":2}}"#, &["/model"]).is_ok());
+    assert!(
+        scan_for(
+            r#"{"messages":[{"Model":"a"}],"properties":{"ID":1,"id":2}}"#,
+            &["/model"]
+        )
+        .is_ok()
+    );
 }
 
 #[test]
@@ -57,7 +79,10 @@ fn ten_thousand_levels_are_refused_at_the_sixty_fifth() {
     assert!(matches!(scan_for(&body, &[]), Err(ScanError::Depth(at)) if at < 100));
     let held = format!("{{\"a\":{}1{}}}", "[".repeat(63), "]".repeat(63));
     assert!(scan_for(&held, &[]).is_ok());
-    assert!(matches!(scan_for(&"[".repeat(10_000), &[]), Err(ScanError::Depth(_))));
+    assert!(matches!(
+        scan_for(&"[".repeat(10_000), &[]),
+        Err(ScanError::Depth(_))
+    ));
 }
 
 #[test]
@@ -85,13 +110,20 @@ fn what_is_not_one_json_object_is_refused() {
     for (body, error) in wrong {
         assert_eq!(scan_for(body, &[]).unwrap_err(), error, "{body:?}");
     }
-    assert!(matches!(scan(b"{\"a\":\"\xff\"}", &[], 99), Err(ScanError::Encoding(6))));
+    assert!(matches!(
+        scan(b"{\"a\":\"\xff\"}", &[], 99),
+        Err(ScanError::Encoding(6))
+    ));
     assert!(matches!(scan(b"{}", &[], 1), Err(ScanError::TooLong(1))));
 }
 
 #[test]
 fn a_count_is_whole_digits_or_it_is_refused() {
-    let count = |value: &str| scan_for(&format!("{{\"n\":{value}}}"), &["/n"]).unwrap().count(0);
+    let count = |value: &str| {
+        scan_for(&format!("{{\"n\":{value}}}"), &["/n"])
+            .unwrap()
+            .count(0)
+    };
     assert_eq!(count("256"), Ok(Count::Of(256)));
     assert_eq!(count("null"), Ok(Count::Absent));
     assert_eq!(count("-1"), Ok(Count::Unbounded));
@@ -106,14 +138,19 @@ fn a_missing_bound_is_written_where_the_server_reads_it() {
     let set = |body: &str, at: &str| {
         let pointer = pointer(at);
         let document = scan(body.as_bytes(), &[&pointer], 1 << 20).unwrap();
-        document.with_number(0, &pointer, 7).map(|body| String::from_utf8(body).unwrap())
+        document
+            .with_number(0, &pointer, 7)
+            .map(|body| String::from_utf8(body).unwrap())
     };
     assert_eq!(set(r#" { "a":1}"#, "/max").unwrap(), r#" {"max":7, "a":1}"#);
     assert_eq!(set("{}", "/max").unwrap(), r#"{"max":7}"#);
     assert_eq!(set(r#"{"max":null}"#, "/max").unwrap(), r#"{"max":7}"#);
     assert_eq!(set("{}", "/p/max").unwrap(), r#"{"p":{"max":7}}"#);
     assert_eq!(set(r#"{"p":{}}"#, "/p/max").unwrap(), r#"{"p":{"max":7}}"#);
-    assert_eq!(set(r#"{"p":{"x":1}}"#, "/p/max").unwrap(), r#"{"p":{"max":7,"x":1}}"#);
+    assert_eq!(
+        set(r#"{"p":{"x":1}}"#, "/p/max").unwrap(),
+        r#"{"p":{"max":7,"x":1}}"#
+    );
     assert_eq!(set(r#"{"p":null}"#, "/p/max"), Err(WrongForm));
     assert_eq!(set(r#"{"max":3}"#, "/max"), Err(WrongForm));
 }
@@ -123,7 +160,9 @@ fn any_json() -> impl Strategy<Value = Value> {
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
-        any::<f64>().prop_filter("finite", |n| n.is_finite()).prop_map(Value::from),
+        any::<f64>()
+            .prop_filter("finite", |n| n.is_finite())
+            .prop_map(Value::from),
         any::<String>().prop_map(Value::from),
     ];
     leaf.prop_recursive(5, 64, 6, |inner| {

@@ -4,7 +4,15 @@ use super::*;
 
 #[test]
 fn plain_paths_are_canonical() {
-    for path in ["/", "/health", "/v1/chat/completions", "/v1/models/Qwen2.5-7B", "/.well-known/x", "/a:predict", "/a@1/b~"] {
+    for path in [
+        "/",
+        "/health",
+        "/v1/chat/completions",
+        "/v1/models/Qwen2.5-7B",
+        "/.well-known/x",
+        "/a:predict",
+        "/a@1/b~",
+    ] {
         assert_eq!(CanonicalPath::parse(path).unwrap().as_str(), path);
     }
 }
@@ -39,7 +47,10 @@ fn every_disguise_is_refused_for_what_it_is() {
     for (path, error) in disguises {
         assert_eq!(CanonicalPath::parse(path), Err(error), "{path:?}");
     }
-    assert_eq!(CanonicalPath::parse(&format!("/{}", "a".repeat(MAX_PATH))), Err(PathError::TooLong));
+    assert_eq!(
+        CanonicalPath::parse(&format!("/{}", "a".repeat(MAX_PATH))),
+        Err(PathError::TooLong)
+    );
 }
 
 #[test]
@@ -57,13 +68,22 @@ fn a_query_has_known_names_once_with_plain_values() {
     assert_eq!(check_query("", &allowed), Err(QueryError::Unknown));
     assert_eq!(check_query("limit=3&", &allowed), Err(QueryError::Unknown));
     assert_eq!(check_query("Limit=3", &allowed), Err(QueryError::Unknown));
-    assert_eq!(check_query("limit=3&limit=4", &allowed), Err(QueryError::Twice));
+    assert_eq!(
+        check_query("limit=3&limit=4", &allowed),
+        Err(QueryError::Twice)
+    );
     assert_eq!(check_query("limit", &allowed), Err(QueryError::Value));
     assert_eq!(check_query("limit=", &allowed), Err(QueryError::Value));
     assert_eq!(check_query("limit=%33", &allowed), Err(QueryError::Value));
     assert_eq!(check_query("limit=3=4", &allowed), Err(QueryError::Value));
-    assert_eq!(check_query(&"limit=3&".repeat(99), &allowed), Err(QueryError::TooLong));
-    assert_eq!(check_query::<&str>("limit=3", &[]), Err(QueryError::Unknown));
+    assert_eq!(
+        check_query(&"limit=3&".repeat(99), &allowed),
+        Err(QueryError::TooLong)
+    );
+    assert_eq!(
+        check_query::<&str>("limit=3", &[]),
+        Err(QueryError::Unknown)
+    );
 }
 
 proptest! {

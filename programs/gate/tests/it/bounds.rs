@@ -1,0 +1,387 @@
+//! Peers that send or hold too much, or too slowly: a clear end, and others are still served.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use http::Request;
+use http_body_util::Full;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
+use crate::stand::{CHAT, get, post, question, wait};
+use crate::upstream::Behaviour;
+use crate::{Scene, scene, scene_with};
+
+fn still_serves(scene: &Scene) {
+    scene.server.behave(crate::upstream::json("{}"));
+    assert_eq!(
+        scene.ask(&post(CHAT, &scene.ticket, &question())).status,
+        200
+    );
+}
+
+#[test]
+fn a_head_of_one_byte_at_a_time_is_refused_in_time() {
+    let scene = scene_with(|plan| plan.bounds.header_ms = 400);
+    let mut connection = scene.anna.connect(scene.gate.address);
+    let start = Instant::now();
+    let mut fed = 0;
+    for byte in get("/health", &scene.ticket) {
+        if start.elapsed() > Duration::from_secs(5) || connection.write(&[byte]).is_err() {
+            break;
+        }
+        fed += 1;
+        std::thread::sleep(Duration::from_millis(20));
+        if fed > 40 {
+            break;
+        }
+    }
+    let reply = connection.read().unwrap();
+    assert_eq!((reply.status, reply.code()), (408, "request_timeout"));
+    still_serves(&scene);
+}
+
+#[test]
+fn a_body_that_stalls_is_refused_in_time() {
+    let scene = scene_with(|plan| plan.bounds.body_idle_ms = 300);
+    let mut connection = scene.anna.connect(scene.gate.address);
+    let request = post(CHAT, &scene.ticket, &question());
+    let reply = connection.exchange(&request[..request.len() - 5]);
+    assert_eq!((reply.status, reply.code()), (408, "request_timeout"));
+    still_serves(&scene);
+}
+
+#[test]
+fn a_body_that_trickles_is_refused_in_time() {
+    let scene = scene_with(|plan| plan.bounds.body_total_ms = 500);
+    let mut connection = scene.anna.connect(scene.gate.address);
+    let request = post(CHAT, &scene.ticket, &question());
+    let (head, body) = request.split_at(request.len() - 60);
+    connection.write(head).unwrap();
+    for byte in &body[..40] {
+        if connection.write(&[*byte]).is_err() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let reply = connection.read().unwrap();
+    assert_eq!((reply.status, reply.code()), (408, "request_timeout"));
+    assert!(scene.server.log().requests.is_empty());
+}
+
+#[test]
+fn a_megabyte_of_headers_is_refused() {
+    let scene = scene();
+    let filler = format!("X-Filler: {}\r\n", "a".repeat(1000)).repeat(1000);
+    let request = format!("GET /health HTTP/1.1\r\nHost: gate\r\n{filler}\r\n");
+    let reply = scene.ask(request.as_bytes());
+    assert_eq!((reply.status, reply.code()), (431, "headers_too_large"));
+    let many = "X: y\r\n".repeat(65);
+    let request = format!("GET /health HTTP/1.1\r\nHost: gate\r\n{many}\r\n");
+    assert_eq!(scene.ask(request.as_bytes()).code(), "headers_too_large");
+    still_serves(&scene);
+}
+
+#[test]
+fn a_body_beyond_the_bound_is_refused_announced_or_not() {
+    let scene = scene_with(|plan| plan.bounds.body_bytes = 64 * 1024);
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n",
+        scene.ticket
+    );
+    let announced = format!("{head}Content-Length: 999999999\r\n\r\n{{");
+    let reply = scene.ask(announced.as_bytes());
+    assert_eq!((reply.status, reply.code()), (413, "body_too_large"));
+    let mut connection = scene.anna.connect(scene.gate.address);
+    connection
+        .write(format!("{head}Transfer-Encoding: chunked\r\n\r\n").as_bytes())
+        .unwrap();
+    let chunk = format!("1000\r\n{}\r\n", " ".repeat(0x1000));
+    for _ in 0..10_000 {
+        if connection.write(chunk.as_bytes()).is_err() {
+            break;
+        }
+    }
+    let reply = connection.read().unwrap_or_default();
+    assert!(
+        matches!(
+            (reply.status, reply.code()),
+            (413, "body_too_large") | (0, "")
+        ),
+        "{reply:?}"
+    );
+    assert!(scene.server.log().requests.is_empty());
+    still_serves(&scene);
+}
+
+#[test]
+fn a_server_that_never_answers_is_given_up() {
+    let scene = scene_with(|plan| plan.bounds.first_byte_ms = 300);
+    scene.server.behave(Behaviour::Silent);
+    let reply = scene.ask(&post(CHAT, &scene.ticket, &question()));
+    assert_eq!((reply.status, reply.code()), (504, "upstream_timeout"));
+    wait("its connection is closed", || {
+        scene.server.log().gone.is_some()
+    });
+    still_serves(&scene);
+}
+
+#[test]
+fn a_server_that_answers_for_ever_is_cut() {
+    let scene = scene_with(|plan| plan.bounds.stream_total_ms = 500);
+    scene.server.behave(Behaviour::Stream {
+        chunks: 1_000_000,
+        every: Duration::from_millis(5),
+    });
+    let reply = scene.ask(&post(CHAT, &scene.ticket, &question()));
+    assert!(!reply.complete);
+    assert_eq!(
+        reply.chunks.last().unwrap(),
+        b": cut upstream_timeout by gate/infer\n\n"
+    );
+    let scene = scene_with(|plan| plan.bounds.answer_bytes = 1000);
+    scene.server.behave(Behaviour::Stream {
+        chunks: 1_000_000,
+        every: Duration::ZERO,
+    });
+    let reply = scene.ask(&post(CHAT, &scene.ticket, &question()));
+    assert!(
+        !reply.complete && reply.body.len() < 1100,
+        "{}",
+        reply.body.len()
+    );
+}
+
+#[test]
+fn a_stream_that_pauses_for_too_long_is_cut() {
+    let scene = scene_with(|plan| plan.bounds.stream_idle_ms = 200);
+    scene.server.behave(Behaviour::Stream {
+        chunks: 10,
+        every: Duration::from_secs(2),
+    });
+    let reply = scene.ask(&post(CHAT, &scene.ticket, &question()));
+    assert!(!reply.complete);
+    assert_eq!(reply.chunks.len(), 2, "one chunk, and the reason");
+}
+
+#[test]
+fn connections_without_a_request_end() {
+    let scene = scene_with(|plan| (plan.bounds.idle_ms, plan.bounds.handshake_ms) = (300, 300));
+    let mut silent = TcpStream::connect(scene.gate.address).unwrap();
+    let mut idle = scene.anna.connect(scene.gate.address);
+    assert_eq!(idle.exchange(&get("/health", &scene.ticket)).status, 200);
+    let start = Instant::now();
+    let mut byte = [0];
+    silent
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    assert_eq!(silent.read(&mut byte).unwrap(), 0, "without a handshake");
+    assert!(
+        !matches!(idle.stream.read(&mut byte), Ok(1..)),
+        "without a request"
+    );
+    assert!(start.elapsed() < Duration::from_secs(8));
+}
+
+#[test]
+fn more_connections_than_the_bound_are_closed_and_others_go_on() {
+    let scene = scene_with(|plan| plan.bounds.connections = 10);
+    let mut held: Vec<_> = (0..9)
+        .map(|_| scene.anna.connect(scene.gate.address))
+        .collect();
+    for connection in &mut held {
+        assert_eq!(
+            connection.exchange(&get("/health", &scene.ticket)).status,
+            200
+        );
+    }
+    let silent: Vec<_> = (0..50)
+        .map(|_| TcpStream::connect(scene.gate.address).unwrap())
+        .collect();
+    let mut refused = TcpStream::connect(scene.gate.address).unwrap();
+    drop(refused.write_all(b"x"));
+    refused
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    assert!(!matches!(refused.read(&mut [0]), Ok(1..)), "one too many");
+    for connection in &mut held {
+        assert_eq!(
+            connection.exchange(&get("/health", &scene.ticket)).status,
+            200
+        );
+    }
+    drop(silent);
+}
+
+#[test]
+fn more_requests_at_one_time_than_the_bound_are_told_to_wait() {
+    let scene = scene_with(|plan| plan.bounds.requests = 2);
+    scene.server.behave(Behaviour::Silent);
+    let running: Vec<_> = (1..=2)
+        .map(|number| {
+            let mut connection = scene.anna.connect(scene.gate.address);
+            connection
+                .write(&post(CHAT, &scene.ticket, &question()))
+                .unwrap();
+            wait("it runs", || scene.server.log().requests.len() == number);
+            connection
+        })
+        .collect();
+    let reply = scene.ask(&post(CHAT, &scene.ticket, &question()));
+    assert_eq!((reply.status, reply.code()), (503, "busy"));
+    drop(running);
+    wait("they end", || scene.server.log().gone.is_some());
+}
+
+fn http2(
+    scene: &Scene,
+) -> (
+    tokio::runtime::Runtime,
+    hyper::client::conn::http2::SendRequest<Full<bytes::Bytes>>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let tls = scene.anna.tls("infer", &[b"h2"]);
+    let address = scene.gate.address;
+    let sender = runtime.block_on(async move {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let name = casemate_identity::tls::unused_server_name();
+        let stream = tokio_rustls::TlsConnector::from(tls)
+            .connect(name, stream)
+            .await
+            .unwrap();
+        let io = TokioIo::new(stream);
+        let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+            .await
+            .unwrap();
+        tokio::spawn(async move { drop(connection.await) });
+        sender
+    });
+    (runtime, sender)
+}
+
+fn question2(scene: &Scene, path: &str) -> Request<Full<bytes::Bytes>> {
+    Request::post(format!("https://gate{path}"))
+        .header("authorization", format!("Bearer {}", scene.ticket))
+        .header("content-type", "application/json")
+        .body(Full::new(question().into()))
+        .unwrap()
+}
+
+#[test]
+fn http2_is_held_to_the_same_rules() {
+    let scene = scene();
+    let (runtime, mut sender) = http2(&scene);
+    let mut status = |request| {
+        let response = runtime.block_on(sender.send_request(request)).unwrap();
+        let code = response
+            .headers()
+            .get("casemate-refusal")
+            .map(|code| code.to_str().unwrap().to_owned());
+        (response.status().as_u16(), code.unwrap_or_default())
+    };
+    assert_eq!(status(question2(&scene, CHAT)), (200, String::new()));
+    for path in [
+        "//v1/chat/completions",
+        "/v1/%2e%2e/slots",
+        "/V1/chat/completions",
+        "/v1/chat/completions;x",
+    ] {
+        assert_eq!(
+            status(question2(&scene, path)),
+            (400, "path_not_canonical".to_owned()),
+            "{path}"
+        );
+    }
+    assert_eq!(status(question2(&scene, "/slots")).0, 403);
+    for field in [
+        "authorization",
+        "content-type",
+        "accept",
+        "txn-token",
+        "content-encoding",
+        "host",
+    ] {
+        let mut twice = question2(&scene, CHAT);
+        for value in ["one", "two"] {
+            twice.headers_mut().append(field, value.parse().unwrap());
+        }
+        assert_eq!(status(twice).1, "request_malformed", "{field}");
+    }
+    let mut many = question2(&scene, CHAT);
+    for number in 0..70 {
+        many.headers_mut().append(
+            http::HeaderName::try_from(format!("x-{number}")).unwrap(),
+            "y".parse().unwrap(),
+        );
+    }
+    assert_eq!(status(many), (431, "headers_too_large".to_owned()));
+    let mut connect = question2(&scene, CHAT);
+    *connect.method_mut() = http::Method::CONNECT;
+    *connect.uri_mut() = "127.0.0.1:8000".parse().unwrap();
+    let refused = runtime.block_on(sender.send_request(connect));
+    assert!(refused.is_err() || refused.is_ok_and(|response| response.status().is_client_error()));
+    let seen = scene.server.log().requests.clone();
+    assert_eq!(seen.len(), 1);
+    assert!(
+        seen[0].starts_with("POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n"),
+        "{}",
+        seen[0]
+    );
+}
+
+#[test]
+fn ten_thousand_streams_are_bounded_and_others_are_served() {
+    let scene = scene();
+    scene.server.behave(Behaviour::Silent);
+    let (runtime, sender) = http2(&scene);
+    let requests: Vec<_> = (0..10_000)
+        .map(|_| {
+            let mut sender = sender.clone();
+            let request = question2(&scene, CHAT);
+            runtime.spawn(async move { sender.send_request(request).await.map(|_| ()) })
+        })
+        .collect();
+    runtime.block_on(async { tokio::time::sleep(Duration::from_millis(800)).await });
+    let running = scene.server.log().requests.len();
+    assert!(
+        (1..=128).contains(&running),
+        "{running} streams reached the server"
+    );
+    eprintln!(
+        "10,000 streams: {running} run, {} KiB resident",
+        scene.gate.resident_kib()
+    );
+    assert!(scene.gate.resident_kib() < 64 * 1024);
+    still_serves(&scene);
+    requests.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[test]
+fn a_stream_of_resets_ends_the_connection_and_not_the_gate() {
+    let scene = scene();
+    scene.server.behave(Behaviour::Silent);
+    let (runtime, mut sender) = http2(&scene);
+    runtime.block_on(async {
+        for _ in 0..5000 {
+            let request = sender.send_request(question2(&scene, CHAT));
+            // Dropped at once: the stream is opened and reset.
+            drop(tokio::time::timeout(Duration::from_micros(50), request).await);
+            if sender.is_closed() {
+                break;
+            }
+        }
+    });
+    still_serves(&scene);
+}
+
+#[test]
+fn an_idle_gate_is_small() {
+    let scene = scene();
+    let idle = scene.gate.resident_kib();
+    eprintln!("idle: {idle} KiB resident");
+    assert!(idle <= 16 * 1024, "{idle} KiB");
+    assert_eq!(scene.ask(&get("/health", &scene.ticket)).status, 200);
+}
