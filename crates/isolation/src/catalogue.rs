@@ -6,7 +6,8 @@
 //! | control that is removed | checks that turn open |
 //! |---|---|
 //! | network namespace of its own | EG-01 EG-02 EG-03 EG-08 EG-12 EG-21 EG-32 LA-01 |
-//! | system call filter | EG-09 EG-10 EG-11 EG-19 EG-33 ES-01 ES-02 ES-17 ES-18 ES-19 ES-20 ES-24 ES-25 ES-26 ES-48 LA-08 LA-15 ME-01 ME-02 ME-05 ME-06 PX-03 |
+//! | system call filter | EG-09 EG-10 EG-11 EG-19 EG-33 ES-01 ES-02 ES-18 ES-19 ES-20 ES-24 ES-25 ES-26 ES-48 LA-08 LA-15 ME-01 ME-02 ME-05 ME-06 (EG-09 and EG-10 where the kernel has the families) |
+//! | inert memory files (`vm.memfd_noexec`) | PX-03 |
 //! | no capabilities | ES-46 ES-47 ES-52 |
 //! | read-only root | PX-01 LA-06 |
 //! | noexec scratch | PX-02 |

@@ -314,9 +314,17 @@ fn execute_memory(trial: &mut Trial<'_>) {
             return;
         }
     };
+    let inert =
+        fs::read_to_string("/proc/sys/vm/memfd_noexec").is_ok_and(|setting| setting.trim() != "0");
     let judge = |result: Result<i32, Errno>, number: i64| match result {
         Ok(42) => Outcome::Open("it ran".to_owned()),
         Ok(status) => Outcome::Unsure(format!("status {status}")),
+        // Such files have no mode to be refused by, and no mount that anybody could change.
+        Err(Errno(libc::EACCES)) if inert => Outcome::Blocked(
+            Layer::Kernel,
+            "memory files are inert in this namespace".to_owned(),
+        ),
+        Err(Errno(libc::EACCES)) => Outcome::Blocked(Layer::Landlock, "EACCES".to_owned()),
         Err(errno) => Outcome::Refused(errno, Via::call(number).only_filter()),
     };
     trial.step("execveat of the descriptor", |child| {
@@ -327,19 +335,10 @@ fn execute_memory(trial: &mut Trial<'_>) {
     });
     let path = format!("/proc/self/fd/{file}");
     trial.step("execve through /proc/self/fd", |child| {
-        match execute(child, &Program::Path(&path), &["tiny"], None) {
-            Err(errno @ Errno(libc::EACCES | libc::EPERM)) => {
-                // The path can only be refused by Landlock or by the kernel's setting for such files.
-                let sealed = fs::read_to_string("/proc/sys/vm/memfd_noexec")
-                    .is_ok_and(|value| value.trim() != "0");
-                if sealed {
-                    Outcome::Blocked(Layer::Kernel, format!("memfd_noexec: {errno}"))
-                } else {
-                    Outcome::Blocked(Layer::Landlock, errno.to_string())
-                }
-            }
-            other => judge(other, libc::SYS_execve),
-        }
+        judge(
+            execute(child, &Program::Path(&path), &["tiny"], None),
+            libc::SYS_execve,
+        )
     });
 }
 
