@@ -81,7 +81,7 @@ pub(crate) fn read(file: &str, text: &str) -> Result<Node, Diagnostics> {
     let mut builder = Builder::default();
     for event in Parser::new_from_str(text) {
         let step = event
-            .map_err(Stop::from_scan)
+            .map_err(|error| Stop::from_scan(&error))
             .and_then(|(event, span)| builder.take(event, convert(span)));
         if let Err(stop) = step {
             return Err(fail(stop.span, &stop.message, stop.help));
@@ -112,8 +112,7 @@ impl Stop {
         }
     }
 
-    // The parser hands its error over by value.
-    fn from_scan(error: ScanError) -> Self {
+    fn from_scan(error: &ScanError) -> Self {
         let at = *error.marker();
         Self {
             span: Span {

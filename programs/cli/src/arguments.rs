@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    call, down, events, login, logs, model, probe, receipts, schema, status, ticket, up,
+    call, down, events, login, logs, model, probe, receipts, revoke, schema, status, ticket, up,
 };
 
 /// Runs and inspects sealed LLM pipelines.
@@ -44,6 +44,7 @@ pub(crate) enum Command {
     Probe(probe::Arguments),
     Events(events::Arguments),
     Receipts(receipts::Arguments),
+    Revoke(revoke::Arguments),
     Logs(logs::Arguments),
     Schema(schema::Arguments),
 }

@@ -8,6 +8,7 @@ pub(crate) mod logs;
 pub(crate) mod model;
 pub(crate) mod probe;
 pub(crate) mod receipts;
+pub(crate) mod revoke;
 pub(crate) mod schema;
 pub(crate) mod status;
 pub(crate) mod ticket;

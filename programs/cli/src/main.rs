@@ -72,6 +72,7 @@ fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
             Command::Probe(probe) => commands::probe::run(&context, probe).await,
             Command::Events(events) => commands::events::run(&context, events).await,
             Command::Receipts(receipts) => commands::receipts::run(&context, receipts).await,
+            Command::Revoke(revoke) => commands::revoke::run(&context, revoke).await,
             Command::Logs(logs) => commands::logs::run(&context, logs).await,
             Command::Schema(schema) => commands::schema::run(&context, &schema),
         }

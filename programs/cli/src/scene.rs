@@ -54,7 +54,11 @@ impl Scene {
 
     pub(crate) fn context(&self) -> Context<'_> {
         let socket = PathBuf::from("/nowhere/casemated.sock");
-        Context { output: &self.output, socket, home: self.home.clone() }
+        Context {
+            output: &self.output,
+            socket,
+            home: self.home.clone(),
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -74,7 +78,10 @@ impl Scene {
     pub(crate) fn chain_pem(&self, id: &SpiffeId, csr: &str) -> String {
         let request = CertificateRequest::from_pem(csr).expect("a request");
         let hour = Duration::from_secs(3600);
-        self.authority.issue(&request, id, hour, now()).expect("is issued").chain_pem()
+        self.authority
+            .issue(&request, id, hour, now())
+            .expect("is issued")
+            .chain_pem()
     }
 
     /// A login of Ada's, as `casemate login` keeps it.
@@ -108,16 +115,25 @@ impl Scene {
         let key = KeyPair::generate().expect("a key");
         let chain = self.chain_pem(id, &make_csr(&key).expect("a request"));
         let source = SvidSource::empty();
-        source.replace(Svid::from_pem(&chain, key).expect("an SVID")).expect("is shown");
+        source
+            .replace(Svid::from_pem(&chain, key).expect("an SVID"))
+            .expect("is shown");
         let bundle = BundleSource::new(self.authority.bundle().expect("a bundle"));
-        let config =
-            server_config(source, bundle, clients, Arc::new(SystemClock), &[b"h2", b"http/1.1"]);
+        let config = server_config(
+            source,
+            bundle,
+            clients,
+            Arc::new(SystemClock),
+            &[b"h2", b"http/1.1"],
+        );
         let acceptor = TlsAcceptor::from(Arc::new(config.expect("settings")));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");
         let address = listener.local_addr().expect("an address");
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let Ok(stream) = acceptor.accept(socket).await else { continue };
+                let Ok(stream) = acceptor.accept(socket).await else {
+                    continue;
+                };
                 let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 let answer = answer.clone();
                 let service = service_fn(move |request: Request<Incoming>| {

@@ -1,41 +1,61 @@
 //! `casemate probe`: attacks stages from inside, through the daemon, and reports what held.
 
+mod evidence;
+mod print;
+
 use std::path::PathBuf;
 
 use casemate_api::v1::{ProbeLine, ProbeRequest, ProbeSummary};
-use casemate_core::finding::{Finding, Verdict};
-use serde::Serialize;
+use casemate_core::finding::Finding;
+use casemate_isolation::report::Standing;
+use serde::{Deserialize, Serialize};
 
 use super::Context;
 use crate::exit::{Exit, Failure};
-use crate::output::Table;
 use crate::stage::StageName;
 
 /// Attacks stages from inside and reports what held.
 ///
 /// A prober is started inside each stage's sandbox, under the same walls as its server, with a witness
-/// outside. Exits with 1 when an attack worked, and with 2 when one could not be judged.
+/// outside. Each stage's findings are signed by the node; the signature is checked before anything is
+/// reported. Exits with 1 when an attack worked that is not on the argued list, and with 2 when one could
+/// not be judged.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  casemate probe                          all stages
-  casemate probe infer --all              every check, not only those that need a person
-  casemate probe --html report.html       a page to hand on
-  casemate probe --json > probe.json      with the signed evidence")]
+  casemate probe                          all stages; prints what needs a person
+  casemate probe infer --all              every check of one stage
+  casemate probe --html report.html       a page for each stage, to hand on
+  casemate probe --json > probe.json      with the signed evidence
+  casemate probe --check probe.json --key receipt-key.pem      verify it, anywhere")]
 pub(crate) struct Arguments {
     /// The stage; all when absent.
     #[arg(value_name = "STAGE")]
     stage: Option<StageName>,
-    /// Lists every check, also those that were blocked.
+    /// Prints every check, also those that were blocked.
     #[arg(long)]
     all: bool,
     /// Writes a page with every finding and its evidence.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Probes nothing: verifies the evidence in a file that `probe --json` wrote.
+    #[arg(long, value_name = "FILE", requires = "key", conflicts_with = "stage")]
+    check: Option<PathBuf>,
+    /// With --check: the node's public receipt key, as PEM.
+    #[arg(long, value_name = "FILE", requires = "check")]
+    key: Option<PathBuf>,
+}
+
+/// What `probe --json` prints.
+#[derive(Debug, Serialize, Deserialize)]
+struct Report {
+    summary: ProbeSummary,
+    millis: u64,
+    stages: Vec<StageReport>,
 }
 
 /// What was found in one stage.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct StageReport {
     enclosure: String,
     stage: String,
@@ -43,7 +63,48 @@ struct StageReport {
     evidence: Option<serde_json::Value>,
 }
 
+impl StageReport {
+    fn name(&self) -> String {
+        format!("{}/{}", self.enclosure, self.stage)
+    }
+}
+
 pub(crate) async fn run(context: &Context<'_>, arguments: Arguments) -> Result<Exit, Failure> {
+    let (report, key) = match (&arguments.check, &arguments.key) {
+        (Some(file), Some(key)) => evidence::read(file, key)?,
+        (Some(_), None) | (None, Some(_)) => {
+            return Err(Failure::usage("--check and --key belong together"));
+        }
+        (None, None) => {
+            let report = probe(context, &arguments).await?;
+            (report, context.client().receipt_key().await?.public_key_pem)
+        }
+    };
+    let statements = evidence::statements(&report, &key)?;
+    if let Some(path) = &arguments.html {
+        print::pages(context, path, &statements)?;
+    }
+    if context.output.json() {
+        context.output.value(&report)?;
+    } else {
+        print::findings(context, &report, arguments.all)?;
+    }
+    if report.stages.is_empty() {
+        context
+            .output
+            .say("no stage was probed; bring an enclosure up: casemate up FILE");
+        return Ok(Exit::Unclear);
+    }
+    let signed = statements.len();
+    context.output.say(&format!(
+        "the evidence of {signed} stages is signed by this node and holds"
+    ));
+    Ok(exit_of(
+        report.stages.iter().flat_map(|stage| &stage.findings),
+    ))
+}
+
+async fn probe(context: &Context<'_>, arguments: &Arguments) -> Result<Report, Failure> {
     let request = match &arguments.stage {
         None => ProbeRequest::default(),
         Some(stage) => {
@@ -85,98 +146,33 @@ pub(crate) async fn run(context: &Context<'_>, arguments: Arguments) -> Result<E
         .await;
     spinner.finish_and_clear();
     let end = end?;
-    if let Some(unread) = unread {
-        return Err(
-            Failure::new(Exit::Ours, "the daemon sent a finding that cannot be read").fix(unread),
-        );
-    }
-    if let Some(path) = &arguments.html {
-        write_page(context, path, &stages)?;
-    }
-    if context.output.json() {
-        context.output.value(&serde_json::json!({
-            "summary": end.summary,
-            "millis": end.millis,
-            "stages": stages,
-        }))?;
-    } else {
-        print(context, &stages, arguments.all)?;
-        context.output.data(&sentence(&end.summary))?;
-    }
-    if stages.is_empty() {
-        context
-            .output
-            .say("no stage was probed; bring an enclosure up: casemate up FILE");
-        return Ok(Exit::Unclear);
-    }
-    Ok(exit_of(&end.summary))
-}
-
-/// An open check is a finding; with none of those, one that could not be judged leaves the question open.
-const fn exit_of(summary: &ProbeSummary) -> Exit {
-    if summary.open > 0 {
-        Exit::Found
-    } else if summary.inconclusive > 0 || summary.checks == 0 {
-        Exit::Unclear
-    } else {
-        Exit::Held
+    match unread {
+        Some(unread) => Err(Failure::new(
+            Exit::Ours,
+            format!("the daemon sent a finding that cannot be read: {unread}"),
+        )
+        .fix("`casemate` and `casemated` may be of different versions")),
+        None => Ok(Report {
+            summary: end.summary,
+            millis: end.millis,
+            stages,
+        }),
     }
 }
 
-fn sentence(summary: &ProbeSummary) -> String {
-    format!(
-        "{} checks: {} blocked, {} open, {} inconclusive, {} not applicable",
-        summary.checks, summary.blocked, summary.open, summary.inconclusive, summary.not_applicable
-    )
-}
-
-fn print(context: &Context<'_>, stages: &[StageReport], all: bool) -> Result<(), Failure> {
-    let mut table = Table::new(&["STAGE", "CHECK", "VERDICT", "LAYER", "WHAT WAS TRIED"]);
-    for stage in stages {
-        for finding in &stage.findings {
-            let quiet = match finding.verdict {
-                Verdict::Blocked | Verdict::NotApplicable => true,
-                Verdict::Open | Verdict::Inconclusive => false,
-            };
-            if quiet && !all {
-                continue;
-            }
-            table.row([
-                format!("{}/{}", stage.enclosure, stage.stage),
-                finding.check.clone(),
-                finding.verdict.to_string(),
-                finding
-                    .layer
-                    .map_or_else(|| "-".to_owned(), |layer| layer.to_string()),
-                finding.title.clone(),
-            ]);
-        }
+/// An attack that worked is a finding; without one, a check that could not tell leaves the question open.
+fn exit_of<'a>(findings: impl Iterator<Item = &'a Finding>) -> Exit {
+    let mut exit = None;
+    for finding in findings {
+        exit = match (Standing::of(finding), exit) {
+            (Standing::Open, _) | (_, Some(Exit::Found)) => Some(Exit::Found),
+            (Standing::Unknown, _) | (_, Some(Exit::Unclear)) => Some(Exit::Unclear),
+            (Standing::Held | Standing::ExpectedOpen, _) => Some(Exit::Held),
+        };
     }
-    if table.is_empty() {
-        Ok(())
-    } else {
-        context.output.data(&table.text())
-    }
+    // Nothing asked is nothing told.
+    exit.unwrap_or(Exit::Unclear)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_could_not_be_told_never_counts_as_held() {
-        let summary = |open, inconclusive, checks| ProbeSummary {
-            checks,
-            open,
-            inconclusive,
-            ..ProbeSummary::default()
-        };
-        assert_eq!(exit_of(&summary(0, 0, 60)), Exit::Held);
-        assert_eq!(exit_of(&summary(0, 1, 60)), Exit::Unclear);
-        assert_eq!(exit_of(&summary(1, 1, 60)), Exit::Found);
-        assert_eq!(exit_of(&summary(0, 0, 0)), Exit::Unclear);
-    }
-}
-fn write_page(_: &Context<'_>, _: &std::path::Path, _: &[StageReport]) -> Result<(), Failure> {
-    Ok(())
-}
+mod tests;

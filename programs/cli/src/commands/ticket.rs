@@ -1,9 +1,8 @@
-//! `casemate ticket`: gets, shows and revokes tickets. A ticket itself is printed only when asked for.
+//! `casemate ticket`: gets and shows tickets. A ticket itself is printed only when asked for.
 
 mod inspect;
 
 use casemate_api::issuer::{TokenResponse, names};
-use casemate_api::v1;
 use casemate_core::name::{ModelVersion, Name};
 use casemate_core::spiffe::SpiffeId;
 use casemate_identity::bundle::TrustBundle;
@@ -19,7 +18,7 @@ use crate::http::{Peer, Version, collect, server_url};
 use crate::output::span;
 use crate::stage::StageName;
 
-/// Gets, shows and revokes tickets.
+/// Gets and shows tickets.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -30,7 +29,6 @@ pub(crate) struct Arguments {
 enum Command {
     Exchange(Exchange),
     Inspect(inspect::Inspect),
-    Revoke(Revoke),
 }
 
 /// Exchanges your login for a ticket to one stage.
@@ -60,29 +58,10 @@ struct Exchange {
     print: bool,
 }
 
-/// Takes a ticket, or everything of a subject, back at once.
-///
-/// Gates cut running answers of what was revoked. Needs the daemon's socket.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  casemate ticket revoke --id 5d8c0f6e
-  casemate ticket revoke --subject spiffe://example.internal/user/idp/ada")]
-#[group(required = true, multiple = true)]
-struct Revoke {
-    /// A ticket's id, as `ticket inspect` shows it.
-    #[arg(long, value_name = "ID")]
-    id: Option<String>,
-    /// A SPIFFE ID: everything issued to it until now.
-    #[arg(long, value_name = "SPIFFE-ID")]
-    subject: Option<SpiffeId>,
-}
-
 pub(crate) async fn run(context: &Context<'_>, arguments: Arguments) -> Result<Exit, Failure> {
     match arguments.command {
         Command::Exchange(exchange) => self::exchange(context, exchange).await,
         Command::Inspect(inspect) => inspect::run(context, inspect).await,
-        Command::Revoke(revoke) => self::revoke(context, revoke).await,
     }
 }
 
@@ -158,24 +137,6 @@ async fn ask(
             .map_err(|error| Failure::ours("the issuer's answer cannot be read", error));
     }
     Err(refusal(status, &body, "the exchange"))
-}
-
-async fn revoke(context: &Context<'_>, arguments: Revoke) -> Result<Exit, Failure> {
-    let request = v1::RevokeRequest {
-        jti: arguments.id,
-        sub: arguments.subject.map(|subject| subject.to_string()),
-    };
-    let revoked = context.client().revoke(&request).await?;
-    if context.output.json() {
-        context.output.value(&revoked)?;
-    } else {
-        let message = format!(
-            "{} gates were told; receipt {}",
-            revoked.gates, revoked.receipt
-        );
-        context.output.data(&message)?;
-    }
-    Ok(Exit::Held)
 }
 
 const MAX_ANSWER: usize = 64 * 1024;

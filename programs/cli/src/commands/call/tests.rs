@@ -57,31 +57,52 @@ fn checked(seen: &Seen) -> Response<Full<Bytes>> {
 #[tokio::test]
 async fn a_call_shows_ticket_and_identity_in_both_versions_of_http() {
     let scene = scene();
-    let address = scene.serve(&scene.stage(), members(), |seen| checked(&seen)).await;
+    let address = scene
+        .serve(&scene.stage(), members(), |seen| checked(&seen))
+        .await;
     let url = format!("https://{address}");
     for version in [&["-d", "{}"][..], &["-d", "{}", "--http2"]] {
-        assert_eq!(call(&scene, &url, version).await.expect("is answered"), Exit::Held);
+        assert_eq!(
+            call(&scene, &url, version).await.expect("is answered"),
+            Exit::Held
+        );
     }
 }
 
 #[tokio::test]
 async fn a_server_with_another_identity_gets_nothing() {
     let scene = scene();
-    let other = "spiffe://example.internal/enclosure/chat/stage/infer".parse().expect("an id");
-    let address = scene.serve(&other, members(), |_| panic!("was asked")).await;
-    let failure = call(&scene, &format!("https://{address}"), &[]).await.expect_err("is refused");
+    let other = "spiffe://example.internal/enclosure/chat/stage/infer"
+        .parse()
+        .expect("an id");
+    let address = scene
+        .serve(&other, members(), |_| panic!("was asked"))
+        .await;
+    let failure = call(&scene, &format!("https://{address}"), &[])
+        .await
+        .expect_err("is refused");
     assert_eq!(failure.exit(), Exit::Found);
-    assert!(failure.to_string().contains("is not `spiffe://"), "{failure}");
+    assert!(
+        failure.to_string().contains("is not `spiffe://"),
+        "{failure}"
+    );
 }
 
 #[tokio::test]
 async fn a_gate_that_does_not_accept_the_certificate_is_a_refusal() {
     let scene = scene();
     let nobody = ClientAuth::Required(Peers::Nobody);
-    let address = scene.serve(&scene.stage(), nobody, |_| panic!("was asked")).await;
-    let failure = call(&scene, &format!("https://{address}"), &[]).await.expect_err("is refused");
+    let address = scene
+        .serve(&scene.stage(), nobody, |_| panic!("was asked"))
+        .await;
+    let failure = call(&scene, &format!("https://{address}"), &[])
+        .await
+        .expect_err("is refused");
     assert_eq!(failure.exit(), Exit::Found);
-    assert!(failure.to_string().contains("refused the TLS handshake"), "{failure}");
+    assert!(
+        failure.to_string().contains("refused the TLS handshake"),
+        "{failure}"
+    );
 }
 
 #[tokio::test]
@@ -89,14 +110,19 @@ async fn a_refusal_of_the_gate_exits_with_one() {
     let scene = scene();
     let address = scene
         .serve(&scene.stage(), members(), |_| {
-            let mut answer = ok("application/problem+json", "{\"by\":\"gate/redact\",\"detail\":\"no\"}");
+            let mut answer = ok(
+                "application/problem+json",
+                "{\"by\":\"gate/redact\",\"detail\":\"no\"}",
+            );
             *answer.status_mut() = http::StatusCode::FORBIDDEN;
             let code = http::HeaderValue::from_static("no_flow");
             answer.headers_mut().insert("casemate-refusal", code);
             answer
         })
         .await;
-    let exit = call(&scene, &format!("https://{address}"), &[]).await.expect("is answered");
+    let exit = call(&scene, &format!("https://{address}"), &[])
+        .await
+        .expect("is answered");
     assert_eq!(exit, Exit::Found);
 }
 
@@ -107,7 +133,10 @@ async fn a_stream_without_its_end_leaves_the_question_open() {
     for (text, expected) in [
         (format!("{token}data: [DONE]\n\n"), Exit::Held),
         (token.to_owned(), Exit::Unclear),
-        (format!("{token}data: {{\"error\":{{\"message\":\"cut\"}}}}\n\n"), Exit::Found),
+        (
+            format!("{token}data: {{\"error\":{{\"message\":\"cut\"}}}}\n\n"),
+            Exit::Found,
+        ),
     ] {
         let answer = move |_| ok("text/event-stream; charset=utf-8", &text);
         let address = scene.serve(&scene.stage(), members(), answer).await;
@@ -119,17 +148,30 @@ async fn a_stream_without_its_end_leaves_the_question_open() {
 #[tokio::test]
 async fn without_login_ticket_or_server_it_says_what_to_do() {
     let bare = Scene::new();
-    let failure = call(&bare, "https://127.0.0.1:1", &[]).await.expect_err("is refused");
+    let failure = call(&bare, "https://127.0.0.1:1", &[])
+        .await
+        .expect_err("is refused");
     assert!(failure.to_string().contains("casemate login"), "{failure}");
 
     let scene = scene();
     keep_ticket(&scene, 1);
-    let failure = call(&scene, "https://127.0.0.1:1", &[]).await.expect_err("is refused");
-    assert!(failure.to_string().contains("casemate ticket exchange --stage redact"), "{failure}");
+    let failure = call(&scene, "https://127.0.0.1:1", &[])
+        .await
+        .expect_err("is refused");
+    assert!(
+        failure
+            .to_string()
+            .contains("casemate ticket exchange --stage redact"),
+        "{failure}"
+    );
 
     keep_ticket(&scene, now().0 + 60);
-    let failure = call(&scene, "https://127.0.0.1:1", &[]).await.expect_err("is refused");
+    let failure = call(&scene, "https://127.0.0.1:1", &[])
+        .await
+        .expect_err("is refused");
     assert_eq!(failure.exit(), Exit::Unclear);
-    let failure = call(&scene, "http://127.0.0.1:1", &[]).await.expect_err("is refused");
+    let failure = call(&scene, "http://127.0.0.1:1", &[])
+        .await
+        .expect_err("is refused");
     assert_eq!(failure.exit(), Exit::Usage);
 }

@@ -17,7 +17,10 @@ const ID_TOKEN: &str = "head.claims.signature";
 
 fn json(status: u16, value: &serde_json::Value) -> Response<Full<Bytes>> {
     let body = Full::new(Bytes::from(value.to_string()));
-    Response::builder().status(status).body(body).expect("an answer")
+    Response::builder()
+        .status(status)
+        .body(body)
+        .expect("an answer")
 }
 
 /// What an issuer does with a login: reads the request, gives a certificate of `id`.
@@ -36,14 +39,18 @@ fn issuer(scene: &Arc<Scene>, id: &SpiffeId, seen: &Seen) -> Response<Full<Bytes
             json(200, &serde_json::to_value(answer).expect("writes"))
         }
         "/token" => {
-            let form: HashMap<String, String> =
-                url::form_urlencoded::parse(&seen.body).into_owned().collect();
+            let form: HashMap<String, String> = url::form_urlencoded::parse(&seen.body)
+                .into_owned()
+                .collect();
             assert_eq!(form["audience"], scene.stage().to_string());
             assert_eq!(form["subject_token"], ID_TOKEN);
             assert_eq!(form["scope"], "chat");
             assert_eq!(form["resource"], "m@1");
             assert_eq!(form["requested_lifetime"], "9");
-            json(403, &serde_json::json!({ "error": "invalid_target", "error_description": "no flow" }))
+            json(
+                403,
+                &serde_json::json!({ "error": "invalid_target", "error_description": "no flow" }),
+            )
         }
         other => panic!("{other}"),
     }
@@ -53,7 +60,10 @@ async fn serve(scene: &Arc<Scene>, id: SpiffeId) -> String {
     let shared = Arc::clone(scene);
     let clients = ClientAuth::Optional(Peers::Members);
     let answer = move |seen: Seen| issuer(&shared, &id, &seen);
-    format!("https://{}", scene.serve(&scene.domain.issuer(), clients, answer).await)
+    format!(
+        "https://{}",
+        scene.serve(&scene.domain.issuer(), clients, answer).await
+    )
 }
 
 async fn log_in(scene: &Scene, issuer: &str) -> Result<Exit, Failure> {
@@ -92,8 +102,12 @@ async fn a_certificate_of_another_identity_is_not_kept() {
 async fn an_issuer_with_another_identity_does_not_see_the_token() {
     let scene = Arc::new(Scene::new());
     let clients = ClientAuth::Optional(Peers::Members);
-    let address = scene.serve(&scene.stage(), clients, |_| panic!("was asked")).await;
-    let failure = log_in(&scene, &format!("https://{address}")).await.expect_err("is refused");
+    let address = scene
+        .serve(&scene.stage(), clients, |_| panic!("was asked"))
+        .await;
+    let failure = log_in(&scene, &format!("https://{address}"))
+        .await
+        .expect_err("is refused");
     assert_eq!(failure.exit(), Exit::Found);
 }
 
@@ -102,10 +116,19 @@ async fn a_file_that_holds_no_token_is_a_mistake() {
     let scene = Scene::new();
     let token_file = scene.path("token");
     std::fs::write(&token_file, "not a token").expect("is written");
-    let arguments = Arguments { token_file, issuer: None, bundle: None };
-    let failure = Box::pin(run(&scene.context(), arguments)).await.expect_err("is refused");
+    let arguments = Arguments {
+        token_file,
+        issuer: None,
+        bundle: None,
+    };
+    let failure = Box::pin(run(&scene.context(), arguments))
+        .await
+        .expect_err("is refused");
     assert_eq!(failure.exit(), Exit::Usage);
-    assert!(!failure.to_string().contains("not a token"), "the text is not shown back");
+    assert!(
+        !failure.to_string().contains("not a token"),
+        "the text is not shown back"
+    );
 }
 
 #[tokio::test]
@@ -114,13 +137,25 @@ async fn an_exchange_asks_for_what_was_said_and_shows_why_it_was_refused() {
     let url = serve(&scene, scene.domain.user("idp", "ada").expect("an id")).await;
     log_in(&scene, &url).await.expect("is accepted");
     let words = [
-        "casemate", "ticket", "exchange", "--stage", "chat/redact", "--model", "m@1", "--routes", "chat",
-        "--lifetime", "9",
+        "casemate",
+        "ticket",
+        "exchange",
+        "--stage",
+        "chat/redact",
+        "--model",
+        "m@1",
+        "--routes",
+        "chat",
+        "--lifetime",
+        "9",
     ];
     let parsed = arguments::Arguments::try_parse_from(words).expect("reads");
-    let Command::Ticket(exchange) = parsed.command else { panic!("a ticket") };
-    let failure =
-        Box::pin(ticket::run(&scene.context(), exchange)).await.expect_err("is refused");
+    let Command::Ticket(exchange) = parsed.command else {
+        panic!("a ticket")
+    };
+    let failure = Box::pin(ticket::run(&scene.context(), exchange))
+        .await
+        .expect_err("is refused");
     assert_eq!(failure.exit(), Exit::Found);
     assert_eq!(
         failure.to_string(),

@@ -128,6 +128,7 @@ const fn exit_of(error: &SealModelError) -> Exit {
         SealModelError::Write { .. }
         | SealModelError::Wrap(_)
         | SealModelError::Sign(_)
-        | SealModelError::Random => Exit::Ours,
+        | SealModelError::Random
+        | SealModelError::Memory(_) => Exit::Ours,
     }
 }
