@@ -171,6 +171,13 @@ impl Command {
         self
     }
 
+    /// Sets a resource limit to `value`, or to as much of it as this process may give: raising a hard
+    /// limit takes a privilege that root in a container often lacks.
+    pub fn limit_up_to(&mut self, resource: Resource, value: u64) -> &mut Self {
+        let most = rustix::process::getrlimit(resource).maximum;
+        self.limit(resource, most.map_or(value, |most| value.min(most)))
+    }
+
     /// Runs the child under this user, group and exactly these supplementary groups.
     pub fn identity(&mut self, uid: u32, gid: u32, groups: &[u32]) -> &mut Self {
         self.identity = Some(Identity {
@@ -383,6 +390,12 @@ pub fn open(pid: i32) -> io::Result<OwnedFd> {
 /// When it has ended or may not be signalled.
 pub fn signal(process: impl AsFd, signal: Signal) -> io::Result<()> {
     Ok(rustix::process::pidfd_send_signal(process, signal)?)
+}
+
+/// How much of a resource this process may use now; nothing when it is unlimited.
+#[must_use]
+pub fn limit(resource: Resource) -> Option<u64> {
+    rustix::process::getrlimit(resource).current
 }
 
 /// Forbids this process, and what it executes, ever to gain privilege by executing.

@@ -55,6 +55,11 @@ pub enum KeyReleaseError {
     /// The wrapped key is damaged.
     #[error("the wrapped key is damaged: {0}")]
     Damaged(String),
+    /// The key cannot be kept.
+    #[error(
+        "cannot lock a page of memory for the key; raise the limit on locked memory (`ulimit -l`)"
+    )]
+    Memory(#[source] std::io::Error),
     /// A key of another model.
     #[error("the key is not the one that this model was sealed with")]
     WrongKey,
@@ -199,9 +204,8 @@ pub fn unwrap_with(
             "it holds more than a key".to_owned(),
         ));
     }
-    if ArtifactKeys::new(&key, model.header().artifact).commitment()
-        == model.header().key_commitment
-    {
+    let keys = ArtifactKeys::new(&key, model.header().artifact).map_err(KeyReleaseError::Memory)?;
+    if keys.commitment() == model.header().key_commitment {
         Ok(key)
     } else {
         Err(KeyReleaseError::WrongKey)

@@ -150,6 +150,11 @@ pub enum SealModelError {
     /// The key cannot sign.
     #[error("cannot sign")]
     Sign(#[from] SigningKeyError),
+    /// The key cannot be kept.
+    #[error(
+        "cannot lock a page of memory for the key; raise the limit on locked memory (`ulimit -l`)"
+    )]
+    Memory(#[source] io::Error),
     /// The system has no randomness to give.
     #[error("the system gave no random bytes")]
     Random,
@@ -176,7 +181,7 @@ pub fn seal(
     if wrapped.len() as u64 > MAX_KEY_BYTES {
         return Err(KeyReleaseError::Recipient("too many recipients".to_owned()).into());
     }
-    let keys = ArtifactKeys::new(&data_key, artifact);
+    let keys = ArtifactKeys::new(&data_key, artifact).map_err(SealModelError::Memory)?;
     let staging = Staging::new(request.output)?;
     let data = staging.reserve(DATA_FILE, layout.data_bytes)?;
 

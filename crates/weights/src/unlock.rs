@@ -14,7 +14,7 @@ use zeroize::Zeroize;
 use crate::bundle::Bundle;
 use crate::format::header::Header;
 use crate::format::index::{Entry, Index, IndexError};
-use crate::format::keys::{ArtifactKeys, FileKey};
+use crate::format::keys::ArtifactKeys;
 use crate::format::layout::Layout;
 use crate::verify::{Tags, VerifiedModel};
 
@@ -24,6 +24,11 @@ pub enum UnlockError {
     /// A key of another model.
     #[error("the key is not the one that this model was sealed with")]
     WrongKey,
+    /// The key cannot be kept.
+    #[error(
+        "cannot lock a page of memory for the key; raise the limit on locked memory (`ulimit -l`)"
+    )]
+    Memory(#[source] io::Error),
     /// The index does not decrypt, although its bytes are the signed ones.
     #[error("the index does not decrypt with the model's own key")]
     Index,
@@ -67,7 +72,7 @@ pub enum ReadChunkError {
 pub struct OpenedModel {
     header: Header,
     index: Index,
-    keys: Vec<FileKey>,
+    keys: ArtifactKeys,
     tags: Tags,
     data: File,
 }
@@ -78,7 +83,7 @@ pub struct OpenedModel {
 /// When the key is not this model's, or the index is not what a trusted key signed.
 pub fn unlock(model: VerifiedModel, data_key: &SecretKey) -> Result<OpenedModel, UnlockError> {
     let (header, signers, mut sealed_index, tags, data) = model.into_parts();
-    let keys = ArtifactKeys::new(data_key, header.artifact);
+    let keys = ArtifactKeys::new(data_key, header.artifact).map_err(UnlockError::Memory)?;
     if keys.commitment() != header.key_commitment {
         return Err(UnlockError::WrongKey);
     }
@@ -90,15 +95,6 @@ pub fn unlock(model: VerifiedModel, data_key: &SecretKey) -> Result<OpenedModel,
     };
     sealed_index.zeroize();
     let index = index?;
-    let keys = index
-        .entries
-        .iter()
-        .zip(&index.layout.extents)
-        .zip(0_u32..)
-        .map(|((entry, extent), ordinal)| {
-            keys.file(ordinal, &entry.path, extent, header.chunk_size)
-        })
-        .collect();
     Ok(OpenedModel {
         header,
         index,
@@ -145,12 +141,15 @@ impl OpenedModel {
         buffer: &'a mut [u8],
     ) -> Result<&'a mut [u8], ReadChunkError> {
         let absent = ReadChunkError::Absent { file, chunk: index };
-        let Some((chunk, key)) = self
+        let place = self
             .index
-            .layout
-            .chunk(file, index)
-            .zip(self.keys.get(file))
-        else {
+            .entries
+            .get(file)
+            .zip(self.index.layout.extents.get(file));
+        let Some((chunk, (entry, extent))) = self.index.layout.chunk(file, index).zip(place) else {
+            return Err(absent);
+        };
+        let Ok(ordinal) = u32::try_from(file) else {
             return Err(absent);
         };
         let (Some(tag), Some(bytes)) = (self.tags.at(chunk.tag), buffer.get_mut(..chunk.padded))
@@ -164,6 +163,9 @@ impl OpenedModel {
                 chunk: index,
                 source,
             })?;
+        let key = self
+            .keys
+            .file(ordinal, &entry.path, extent, self.header.chunk_size);
         let opened = key.open(&chunk, tag, bytes);
         let zeros = bytes
             .get(chunk.plain..)

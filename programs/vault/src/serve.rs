@@ -8,7 +8,7 @@ use casemate_weights::unlock::{UnlockError, unlock};
 use casemate_weights::verify::{VerifyModelError, verify_files};
 use casemate_weights::view::{SealedFilesystem, ViewControl, ViewStatistics};
 
-use crate::confine::{self, ConfineError};
+use crate::confine::{self, ConfineError, Locked};
 use crate::control::Control;
 use crate::settings::{self, SettingsError};
 
@@ -59,9 +59,12 @@ pub(crate) fn run() -> Result<(), ServeError> {
 
 fn serve(control: &Control) -> Result<(), ServeError> {
     // The key is read only once memory is out of reach of swap and dumps.
-    confine::protect_memory()?;
-    let handover = settings::take()?;
-    let confinement = confine::give_up_the_rest()?;
+    let locked = confine::protect_memory()?;
+    let mut handover = settings::take()?;
+    if let Locked::Secrets { at_most } = locked {
+        handover.view.cache_bytes = handover.view.cache_bytes.min(at_most);
+    }
+    let confinement = confine::give_up_the_rest(locked)?;
 
     let verified = verify_files(handover.files, &handover.expectation)?;
     let mut ready = Ready {
