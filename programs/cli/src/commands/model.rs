@@ -54,7 +54,7 @@ struct Inspect {
 
 pub(crate) fn run(context: &Context<'_>, arguments: Arguments) -> Result<Exit, Failure> {
     match arguments.command {
-        Command::Seal(seal) => seal::run(context, seal),
+        Command::Seal(seal) => seal::run(context, &seal),
         Command::Verify(verify) => verify::run(context, &verify),
         Command::Inspect(inspect) => show(context, &inspect),
         Command::Open(open) => open::run(context, &open),

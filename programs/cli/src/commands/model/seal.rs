@@ -45,7 +45,7 @@ pub(super) struct Seal {
     epoch: u64,
 }
 
-pub(super) fn run(context: &Context<'_>, arguments: Seal) -> Result<Exit, Failure> {
+pub(super) fn run(context: &Context<'_>, arguments: &Seal) -> Result<Exit, Failure> {
     let model: ModelVersion = format!("{}@{}", arguments.name, arguments.model_version)
         .parse()
         .map_err(|error| Failure::of(Exit::Usage, &error))?;
