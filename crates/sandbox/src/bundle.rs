@@ -22,10 +22,12 @@ pub struct PrepareBundleError {
     source: io::Error,
 }
 
-/// A bundle on disk. Its root file system is a read-only mount, in this process's mount namespace.
+/// A bundle on disk, taken away when dropped. Its root file system is a read-only mount, in this
+/// thread's mount namespace.
 #[derive(Debug)]
 pub struct Bundle {
     path: PathBuf,
+    kept: bool,
 }
 
 impl Bundle {
@@ -37,22 +39,22 @@ impl Bundle {
     /// # Errors
     /// When something cannot be made; then nothing is left.
     pub fn prepare(plan: &Plan, path: &Path) -> Result<Self, PrepareBundleError> {
-        DirBuilder::new().mode(0o711).create(path).map_err(failed("make", path))?;
-        let bundle = Self { path: path.to_owned() };
-        match bundle.fill(plan) {
-            Ok(()) => Ok(bundle),
-            Err(error) => {
-                // The first failure is the one to tell.
-                drop(bundle.remove());
-                Err(error)
-            }
-        }
+        DirBuilder::new()
+            .mode(0o711)
+            .create(path)
+            .map_err(failed("make", path))?;
+        let bundle = Self {
+            path: path.to_owned(),
+            kept: false,
+        };
+        bundle.fill(plan)?;
+        Ok(bundle)
     }
 
     /// Takes over the bundle that an earlier launcher left at `path`.
     #[must_use]
     pub const fn left_at(path: PathBuf) -> Self {
-        Self { path }
+        Self { path, kept: false }
     }
 
     /// Where it is.
@@ -65,12 +67,24 @@ impl Bundle {
     ///
     /// # Errors
     /// When a mount or a file cannot be removed.
-    pub fn remove(self) -> Result<(), PrepareBundleError> {
+    pub fn remove(mut self) -> Result<(), PrepareBundleError> {
+        self.kept = true;
+        self.clear()
+    }
+
+    /// Leaves it where it is.
+    pub fn leave(mut self) {
+        self.kept = true;
+    }
+
+    fn clear(&self) -> Result<(), PrepareBundleError> {
         mount::unmount_below(&self.path).map_err(failed("unmount", &self.path))?;
         // A mount that is still there would have its content removed.
         let left = mount::list(&self.path).map_err(failed("look for mounts below", &self.path))?;
         if !left.is_empty() {
-            return Err(failed("unmount", &self.path)(io::ErrorKind::ResourceBusy.into()));
+            return Err(failed("unmount", &self.path)(
+                io::ErrorKind::ResourceBusy.into(),
+            ));
         }
         match fs::remove_dir_all(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -82,10 +96,18 @@ impl Bundle {
 
     fn fill(&self, plan: &Plan) -> Result<(), PrepareBundleError> {
         let root = self.path.join("rootfs");
-        DirBuilder::new().mode(0o755).create(&root).map_err(failed("make", &root))?;
+        DirBuilder::new()
+            .mode(0o755)
+            .create(&root)
+            .map_err(failed("make", &root))?;
         open_to_all(&self.path, 0o711)?;
         open_to_all(&root, 0o755)?;
-        let restricted = Flags { read_only: true, no_setuid: true, no_devices: true, no_execute: false };
+        let restricted = Flags {
+            read_only: true,
+            no_setuid: true,
+            no_devices: true,
+            no_execute: false,
+        };
         if let Some(image) = &plan.root.image {
             image::add_mount_points(image, &plan.root.directories)
                 .map_err(failed("make mount points in", image))?;
@@ -107,12 +129,25 @@ impl Bundle {
     }
 }
 
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        if !self.kept {
+            // Something else went wrong, and that is what is told; a sweep finds what remains.
+            drop(self.clear());
+        }
+    }
+}
+
 fn lay_out(plan: &Plan, root: &Path) -> Result<(), PrepareBundleError> {
     let inside = |path: &str| root.join(path.trim_start_matches('/'));
     for directory in &plan.root.directories {
         let path = inside(directory);
         let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o755).create(&path).map_err(failed("make", &path))?;
+        builder
+            .recursive(true)
+            .mode(0o755)
+            .create(&path)
+            .map_err(failed("make", &path))?;
         // Whatever this process's file creation mask is.
         for made in path.ancestors().take_while(|made| *made != root) {
             open_to_all(made, 0o755)?;

@@ -57,9 +57,15 @@ impl Swept {
 /// # Errors
 /// When a place cannot be looked at.
 pub fn find(runc: &Runc, places: &Places) -> Result<Vec<String>, RunRuntimeError> {
-    let look = |source| RunRuntimeError::Prepare { act: "look for leftovers", source };
-    let mut found: Vec<String> =
-        runc.containers()?.into_iter().map(|id| format!("container {id}")).collect();
+    let look = |source| RunRuntimeError::Prepare {
+        act: "look for leftovers",
+        source,
+    };
+    let mut found: Vec<String> = runc
+        .containers()?
+        .into_iter()
+        .map(|id| format!("container {id}"))
+        .collect();
     for (kind, place) in [
         ("bundle", &places.bundles),
         ("network namespace", &places.networks),
@@ -82,11 +88,15 @@ pub fn find(runc: &Runc, places: &Places) -> Result<Vec<String>, RunRuntimeError
 pub fn sweep(runc: &Runc, places: &Places) -> Swept {
     let mut swept = Swept::default();
     match runc.containers() {
-        Ok(containers) => containers.iter().for_each(|id| remove_container(runc, id, &mut swept)),
+        Ok(containers) => containers
+            .iter()
+            .for_each(|id| remove_container(runc, id, &mut swept)),
         Err(error) => swept.left.push(describe("containers", &error)),
     }
     each(&places.bundles, &mut swept, |swept, path| {
-        Bundle::left_at(path.clone()).remove().map_err(io::Error::other)?;
+        Bundle::left_at(path.clone())
+            .remove()
+            .map_err(io::Error::other)?;
         swept.bundles.push(path);
         Ok(())
     });
@@ -106,7 +116,9 @@ pub fn sweep(runc: &Runc, places: &Places) -> Swept {
             for path in images {
                 match fs::remove_dir_all(&path) {
                     Ok(()) => swept.images.push(path),
-                    Err(error) => swept.left.push(describe(&path.display().to_string(), &error)),
+                    Err(error) => swept
+                        .left
+                        .push(describe(&path.display().to_string(), &error)),
                 }
             }
         }
@@ -129,7 +141,9 @@ fn remove_container(runc: &Runc, id: &str, swept: &mut Swept) {
     };
     match kill() {
         Ok(()) => swept.containers.push(id.to_owned()),
-        Err(error) => swept.left.push(describe(&format!("container {id}"), &error)),
+        Err(error) => swept
+            .left
+            .push(describe(&format!("container {id}"), &error)),
     }
 }
 
@@ -151,17 +165,23 @@ fn each(
         Ok(paths) => {
             for path in paths {
                 if let Err(error) = remove(swept, path.clone()) {
-                    swept.left.push(describe(&path.display().to_string(), &error));
+                    swept
+                        .left
+                        .push(describe(&path.display().to_string(), &error));
                 }
             }
         }
-        Err(error) => swept.left.push(describe(&place.display().to_string(), &error)),
+        Err(error) => swept
+            .left
+            .push(describe(&place.display().to_string(), &error)),
     }
 }
 
 fn unfinished(images: &Path) -> io::Result<Vec<PathBuf>> {
     let hidden = |path: &PathBuf| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with('.'))
+        path.file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| name.starts_with('.'))
     };
     Ok(entries(images)?.into_iter().filter(hidden).collect())
 }
@@ -172,8 +192,9 @@ fn entries(place: &Path) -> io::Result<Vec<PathBuf>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let mut paths =
-        directory.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>()?;
+    let mut paths = directory
+        .map(|entry| Ok(entry?.path()))
+        .collect::<io::Result<Vec<PathBuf>>>()?;
     paths.sort();
     Ok(paths)
 }

@@ -14,8 +14,14 @@ pub fn fuzz_image_documents(data: &[u8]) {
 /// Names in a layer: what is accepted stays below the root.
 pub fn fuzz_layer_name(data: &[u8]) {
     if let Ok(path) = image::check_name(data) {
-        let below = path.components().all(|part| matches!(part, Component::Normal(_)));
-        assert!(below && !path.is_absolute(), "`{}` leaves the root", path.display());
+        let below = path
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
+        assert!(
+            below && !path.is_absolute(),
+            "`{}` leaves the root",
+            path.display()
+        );
     }
 }
 

@@ -65,7 +65,12 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { bytes: 64 << 30, entries: 1_000_000, layers: 128, document_bytes: 4 << 20 }
+        Self {
+            bytes: 64 << 30,
+            entries: 1_000_000,
+            layers: 128,
+            document_bytes: 4 << 20,
+        }
     }
 }
 
@@ -137,7 +142,10 @@ impl UnpackImageError {
     }
 
     fn document(document: &'static str, reason: impl ToString) -> Self {
-        Self::Document { document, reason: reason.to_string() }
+        Self::Document {
+            document,
+            reason: reason.to_string(),
+        }
     }
 }
 

@@ -114,7 +114,7 @@ pub struct Linux {
     pub uid_mappings: Vec<IdMapping>,
     /// Groups of the stage's user namespace.
     pub gid_mappings: Vec<IdMapping>,
-    /// Namespaces to make or to join.
+    /// Namespaces to make.
     pub namespaces: Vec<Namespace>,
     /// The control group, in every hierarchy.
     pub cgroups_path: String,
@@ -143,15 +143,12 @@ pub struct IdMapping {
     pub size: u32,
 }
 
-/// A namespace.
+/// A new namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Namespace {
     /// Its kind.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// The one to join; without it, a new one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
 }
 
 /// Limits of a control group.

@@ -28,11 +28,17 @@ pub(crate) use mounts::HOSTS;
 pub use paths::{MASKED, READ_ONLY};
 
 /// The user and group of every process of a stage, inside its user namespace.
-pub const STAGE_USER: Identity = Identity { uid: 1000, gid: 1000 };
+pub const STAGE_USER: Identity = Identity {
+    uid: 1000,
+    gid: 1000,
+};
 /// How many ids each stage has.
 pub const RANGE_LENGTH: u32 = 65_536;
 /// The first id of the stage with slot 0.
 pub const RANGE_BASE: u32 = 600_000;
+
+/// How many stages one host has ids for.
+pub const MOST_SLOTS: u16 = 65_000;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,6 +188,9 @@ pub enum PlanStageError {
     /// The container's name could be read as a path or an option.
     #[error("`{0}` cannot name a container")]
     Id(String),
+    /// The host has no ids left for this slot.
+    #[error("slot {0} is beyond the ids of a host; there are {MOST_SLOTS}")]
+    Slot(u16),
     /// Neither the request nor the image says what to run.
     #[error("no command: neither the stage nor its image names one")]
     NoCommand,
@@ -232,6 +241,8 @@ pub struct Plan {
     pub root: PlannedRoot,
     /// The control group, relative to each hierarchy.
     pub cgroup: String,
+    /// The network namespace in which the stage is started.
+    pub network: PathBuf,
     /// SHA-256 of `config` and `confinement`, in hexadecimal.
     pub digest: String,
 }
@@ -267,6 +278,7 @@ impl Plan {
 /// See [`PlanStageError`]. Nothing is corrected silently.
 pub fn plan(request: &StageRequest) -> Result<Plan, PlanStageError> {
     limits::check(request)?;
+    paths::text(&request.network)?;
     let laid = mounts::lay(request)?;
     let server = server(request)?;
     let range = IdRange {
@@ -301,7 +313,15 @@ pub fn plan(request: &StageRequest) -> Result<Plan, PlanStageError> {
         server,
     };
     let digest = digest(&config, &confinement);
-    Ok(Plan { id: request.id.clone(), config, confinement, root: laid.root, cgroup, digest })
+    Ok(Plan {
+        id: request.id.clone(),
+        config,
+        confinement,
+        root: laid.root,
+        cgroup,
+        network: request.network.clone(),
+        digest,
+    })
 }
 
 fn server(request: &StageRequest) -> Result<Server, PlanStageError> {
@@ -311,10 +331,17 @@ fn server(request: &StageRequest) -> Result<Server, PlanStageError> {
     };
     let arguments = match (request.command.is_empty(), image) {
         (false, _) => request.command.clone(),
-        (true, Some(image)) => image.entrypoint.iter().chain(&image.command).cloned().collect(),
+        (true, Some(image)) => image
+            .entrypoint
+            .iter()
+            .chain(&image.command)
+            .cloned()
+            .collect(),
         (true, None) => Vec::new(),
     };
-    if arguments.first().is_none_or(String::is_empty) || arguments.iter().any(|text| text.contains('\0')) {
+    if arguments.first().is_none_or(String::is_empty)
+        || arguments.iter().any(|text| text.contains('\0'))
+    {
         return Err(PlanStageError::NoCommand);
     }
     let directory = request
@@ -326,7 +353,10 @@ fn server(request: &StageRequest) -> Result<Server, PlanStageError> {
     let mut environment = Environment::default();
     environment.set("PATH", DEFAULT_PATH)?;
     environment.set("LANG", "C.UTF-8")?;
-    for variable in image.map(|image| image.environment.as_slice()).unwrap_or_default() {
+    for variable in image
+        .map(|image| image.environment.as_slice())
+        .unwrap_or_default()
+    {
         let (name, value) = variable
             .split_once('=')
             .ok_or_else(|| PlanStageError::Variable(variable.clone()))?;
@@ -341,11 +371,24 @@ fn server(request: &StageRequest) -> Result<Server, PlanStageError> {
         let name: String = flow
             .stage
             .chars()
-            .map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_uppercase() } else { '_' })
+            .map(|letter| {
+                if letter.is_ascii_alphanumeric() {
+                    letter.to_ascii_uppercase()
+                } else {
+                    '_'
+                }
+            })
             .collect();
-        environment.set(&format!("CASEMATE_FLOW_{name}"), &format!("http://127.0.0.1:{}", flow.port))?;
+        environment.set(
+            &format!("CASEMATE_FLOW_{name}"),
+            &format!("http://127.0.0.1:{}", flow.port),
+        )?;
     }
-    Ok(Server { arguments, environment: environment.0, directory })
+    Ok(Server {
+        arguments,
+        environment: environment.0,
+        directory,
+    })
 }
 
 /// Variables in the order of their first setting; a later one replaces the value.
@@ -360,7 +403,9 @@ impl Environment {
         }
         let variable = format!("{name}={value}");
         let same = |known: &&mut String| {
-            known.split_once('=').is_some_and(|(known, _)| known == name)
+            known
+                .split_once('=')
+                .is_some_and(|(known, _)| known == name)
         };
         match self.0.iter_mut().find(same) {
             Some(known) => *known = variable,
@@ -377,14 +422,24 @@ fn config(
     range: IdRange,
     cgroup: &str,
 ) -> Config {
-    let mapping =
-        IdMapping { container_id: range.inside, host_id: range.outside, size: range.count };
+    let mapping = IdMapping {
+        container_id: range.inside,
+        host_id: range.outside,
+        size: range.count,
+    };
     Config {
         oci_version: "1.0.2",
         process: Process {
             terminal: false,
-            user: User { uid: STAGE_USER.uid, gid: STAGE_USER.gid, umask: 0o077 },
-            args: vec![format!("{}/init", casemate_core::confinement::PROGRAM_DIRECTORY)],
+            user: User {
+                uid: STAGE_USER.uid,
+                gid: STAGE_USER.gid,
+                umask: 0o077,
+            },
+            args: vec![format!(
+                "{}/init",
+                casemate_core::confinement::PROGRAM_DIRECTORY
+            )],
             env: server.environment.clone(),
             cwd: "/".to_owned(),
             capabilities: Capabilities::default(),
@@ -392,13 +447,16 @@ fn config(
             no_new_privileges: true,
             oom_score_adj: 500,
         },
-        root: Root { path: "rootfs".to_owned(), readonly: true },
+        root: Root {
+            path: "rootfs".to_owned(),
+            readonly: true,
+        },
         hostname: request.id.clone(),
         mounts: laid.mounts.clone(),
         linux: Linux {
             uid_mappings: vec![mapping],
             gid_mappings: vec![mapping],
-            namespaces: namespaces(request),
+            namespaces: namespaces(),
             cgroups_path: cgroup.to_owned(),
             resources: resources(request),
             seccomp: seccomp::first_filter(),
@@ -409,20 +467,25 @@ fn config(
     }
 }
 
-fn namespaces(request: &StageRequest) -> Vec<Namespace> {
+/// New ones of every kind but network: the runtime is itself started inside the stage's network
+/// namespace, which so stays with the stage.
+///
+/// Named here, it could be joined when a container is made but not when a process is added to it:
+/// by then the runtime has entered the stage's user namespace, which has no say over a network that
+/// the host made. That it has none is wanted, and the first process checks which network it is in.
+fn namespaces() -> Vec<Namespace> {
     let own = ["user", "pid", "mount", "ipc", "uts", "cgroup"];
-    let mut all: Vec<Namespace> =
-        own.into_iter().map(|kind| Namespace { kind, path: None }).collect();
-    let path = request.network.to_string_lossy().into_owned();
-    all.push(Namespace { kind: "network", path: Some(path) });
-    all
+    own.into_iter().map(|kind| Namespace { kind }).collect()
 }
 
 fn resources(request: &StageRequest) -> Resources {
     let limits = &request.limits;
     let kill_together = ("memory.oom.group".to_owned(), "1".to_owned());
     Resources {
-        devices: vec![DeviceRule { allow: false, access: "rwm" }],
+        devices: vec![DeviceRule {
+            allow: false,
+            access: "rwm",
+        }],
         memory: Memory {
             limit: limits.memory_bytes,
             swap: request.host.swap_limit.then_some(limits.memory_bytes),
@@ -431,8 +494,15 @@ fn resources(request: &StageRequest) -> Resources {
             quota: limits.milli_cpus.saturating_mul(PERIOD_MICROSECONDS) / 1000,
             period: PERIOD_MICROSECONDS,
         },
-        pids: Pids { limit: limits.processes },
-        unified: request.host.unified_cgroups.then_some(kill_together).into_iter().collect(),
+        pids: Pids {
+            limit: limits.processes,
+        },
+        unified: request
+            .host
+            .unified_cgroups
+            .then_some(kill_together)
+            .into_iter()
+            .collect(),
     }
 }
 
@@ -443,8 +513,15 @@ fn digest(config: &Config, confinement: &Confinement) -> String {
         confinement: &'plan Confinement,
     }
     // Members are written in the order of their declaration, so equal plans have equal bytes.
-    let bytes = serde_json::to_vec(&Whole { config, confinement }).unwrap_or_default();
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    let bytes = serde_json::to_vec(&Whole {
+        config,
+        confinement,
+    })
+    .unwrap_or_default();
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

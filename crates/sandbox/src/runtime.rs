@@ -32,7 +32,9 @@ pub enum FindRuntimeError {
         reason: String,
     },
     /// It has a hole that a stage could leave through.
-    #[error("runc {found} at `{program}` is too old: {reason}; install {needed} or a distribution's package with the fix")]
+    #[error(
+        "runc {found} at `{program}` is too old: {reason}; install {needed} or a distribution's package with the fix"
+    )]
     TooOld {
         /// Where it is.
         program: PathBuf,
@@ -115,6 +117,17 @@ pub struct State {
     pub pid: i32,
 }
 
+/// What a process in a container is given.
+#[derive(Debug)]
+pub struct Given<'launch> {
+    /// The network namespace that it runs in.
+    pub network: &'launch OwnedFd,
+    /// Its standard output and error.
+    pub output: &'launch OwnedFd,
+    /// Its descriptors from 3 on.
+    pub descriptors: Vec<OwnedFd>,
+}
+
 /// `runc`, with its own directory for state.
 #[derive(Clone, Debug)]
 pub struct Runc {
@@ -135,10 +148,18 @@ impl Runc {
     ) -> Result<(Self, Vec<Warning>), FindRuntimeError> {
         let program = program
             .map(Path::to_owned)
-            .or_else(|| DIRECTORIES.iter().map(|at| Path::new(at).join("runc")).find(|at| at.is_file()))
+            .or_else(|| {
+                DIRECTORIES
+                    .iter()
+                    .map(|at| Path::new(at).join("runc"))
+                    .find(|at| at.is_file())
+            })
             .filter(|program| program.is_file())
             .ok_or(FindRuntimeError::Absent)?;
-        let unknown = |reason: String| FindRuntimeError::Unknown { program: program.clone(), reason };
+        let unknown = |reason: String| FindRuntimeError::Unknown {
+            program: program.clone(),
+            reason,
+        };
         let text = output_of(&program).map_err(unknown)?;
         let version = Version::parse(&text).ok_or_else(|| unknown(format!("`{}`", text.trim())))?;
         let warnings = version.judge().map_err(|hole| FindRuntimeError::TooOld {
@@ -147,10 +168,22 @@ impl Runc {
             reason: hole.what,
             needed: hole.needed,
         })?;
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(|source| {
-            FindRuntimeError::Directory { path: root.to_owned(), source }
-        })?;
-        Ok((Self { program, root: root.to_owned(), version }, warnings))
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(root)
+            .map_err(|source| FindRuntimeError::Directory {
+                path: root.to_owned(),
+                source,
+            })?;
+        Ok((
+            Self {
+                program,
+                root: root.to_owned(),
+                version,
+            },
+            warnings,
+        ))
     }
 
     /// Which runc it is.
@@ -159,8 +192,8 @@ impl Runc {
         &self.version
     }
 
-    /// Makes a container from a bundle. Its first process has `output` as standard output and error,
-    /// and `descriptors` from 3 on; it waits for [`Runc::start`].
+    /// Makes a container from a bundle, inside a network namespace. Its first process, whose id as
+    /// the host counts is returned, has what is given; it waits for [`Runc::start`].
     ///
     /// # Errors
     /// See [`RunRuntimeError`].
@@ -168,15 +201,25 @@ impl Runc {
         &self,
         id: &str,
         bundle: &Path,
-        output: &OwnedFd,
-        descriptors: Vec<OwnedFd>,
-    ) -> Result<(), RunRuntimeError> {
+        given: Given<'_>,
+    ) -> Result<i32, RunRuntimeError> {
+        let pid_file = self.root.join(format!("{id}.pid"));
         let mut command = self.command(id);
-        command.argument("create").argument("--bundle").argument(bundle);
-        let act = "create";
-        give(&mut command, output, descriptors)?;
+        command
+            .argument("create")
+            .argument("--bundle")
+            .argument(bundle);
+        command.argument("--pid-file").argument(&pid_file);
+        give(&mut command, given)?;
         command.argument("--").argument(id);
-        self.run(act, id, &command)
+        self.run("create", id, &command)?;
+        let text = fs::read_to_string(&pid_file);
+        drop(fs::remove_file(&pid_file));
+        text.and_then(|text| text.trim().parse().map_err(io::Error::other))
+            .map_err(|source| RunRuntimeError::Prepare {
+                act: "read the first process's id",
+                source,
+            })
     }
 
     /// Lets the first process of a container go on.
@@ -199,13 +242,12 @@ impl Runc {
         id: &str,
         arguments: &[&str],
         (uid, gid): (u32, u32),
-        output: &OwnedFd,
-        descriptors: Vec<OwnedFd>,
+        given: Given<'_>,
     ) -> Result<Child, RunRuntimeError> {
-        let mut command = self.command(id);
+        let mut command = self.command_logging_to(&self.exec_log(id));
         command.argument("exec").argument("--cwd").argument("/");
         command.argument("--user").argument(format!("{uid}:{gid}"));
-        give(&mut command, output, descriptors)?;
+        give(&mut command, given)?;
         command.argument("--").argument(id).arguments(arguments);
         Ok(command.spawn()?)
     }
@@ -218,14 +260,24 @@ impl Runc {
         if !self.root.join(id).is_dir() {
             return Ok(None);
         }
-        let prepare = |source| RunRuntimeError::Prepare { act: "make a pipe", source };
+        let prepare = |source| RunRuntimeError::Prepare {
+            act: "make a pipe",
+            source,
+        };
         let (reader, writer) = io::pipe().map_err(prepare)?;
         let mut command = self.command(id);
-        command.descriptor(1, writer).argument("state").argument("--").argument(id);
+        command
+            .descriptor(1, writer)
+            .argument("state")
+            .argument("--")
+            .argument(id);
         let child = command.spawn()?;
         drop(command);
         let mut text = Vec::new();
-        reader.take(LONGEST_OUTPUT).read_to_end(&mut text).map_err(prepare)?;
+        reader
+            .take(LONGEST_OUTPUT)
+            .read_to_end(&mut text)
+            .map_err(prepare)?;
         self.settle("state", id, &child)?;
         let state = serde_json::from_slice(&text).map_err(|error| RunRuntimeError::Refused {
             act: "state",
@@ -254,6 +306,7 @@ impl Runc {
     /// # Errors
     /// See [`RunRuntimeError`].
     pub fn delete(&self, id: &str, force: bool) -> Result<(), RunRuntimeError> {
+        drop(fs::remove_file(self.exec_log(id)));
         if !self.root.join(id).exists() {
             return Ok(());
         }
@@ -271,7 +324,10 @@ impl Runc {
     /// # Errors
     /// When the directory for state cannot be read.
     pub fn containers(&self) -> Result<Vec<String>, RunRuntimeError> {
-        let prepare = |source| RunRuntimeError::Prepare { act: "list containers", source };
+        let prepare = |source| RunRuntimeError::Prepare {
+            act: "list containers",
+            source,
+        };
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.root).map_err(prepare)? {
             let entry = entry.map_err(prepare)?;
@@ -283,12 +339,29 @@ impl Runc {
         Ok(names)
     }
 
+    /// What the runtime said about the last [`Runc::exec`] that went wrong, if it did.
+    pub(crate) fn exec_failure(&self, id: &str) -> Option<String> {
+        last_error(&self.exec_log(id))
+    }
+
     fn command(&self, id: &str) -> Command {
+        self.command_logging_to(&self.log(id))
+    }
+
+    fn command_logging_to(&self, log: &Path) -> Command {
         let mut command = Command::new(&self.program);
         command.variable("PATH", DIRECTORIES.join(":"));
         command.argument("--root").argument(&self.root);
-        command.argument("--log").argument(self.log(id)).argument("--log-format").argument("json");
         command
+            .argument("--log")
+            .argument(log)
+            .argument("--log-format")
+            .argument("json");
+        command
+    }
+
+    fn exec_log(&self, id: &str) -> PathBuf {
+        self.root.join(format!("{id}.exec.log"))
     }
 
     fn log(&self, id: &str) -> PathBuf {
@@ -301,7 +374,10 @@ impl Runc {
     }
 
     fn settle(&self, act: &'static str, id: &str, child: &Child) -> Result<(), RunRuntimeError> {
-        let wait = |source| RunRuntimeError::Prepare { act: "wait", source };
+        let wait = |source| RunRuntimeError::Prepare {
+            act: "wait",
+            source,
+        };
         let outcome = child.wait_for(DEADLINE).map_err(wait)?;
         let log = self.log(id);
         let reason = last_error(&log);
@@ -313,25 +389,38 @@ impl Runc {
         let Some(outcome) = outcome else {
             child.kill().map_err(wait)?;
             let seconds = DEADLINE.as_secs();
-            return Err(RunRuntimeError::Overdue { act, id: id.to_owned(), seconds });
+            return Err(RunRuntimeError::Overdue {
+                act,
+                id: id.to_owned(),
+                seconds,
+            });
         };
         let reason = reason.unwrap_or_else(|| outcome.to_string());
         drop(fs::remove_file(&log));
-        Err(RunRuntimeError::Refused { act, id: id.to_owned(), reason })
+        Err(RunRuntimeError::Refused {
+            act,
+            id: id.to_owned(),
+            reason,
+        })
     }
 }
 
-fn give(
-    command: &mut Command,
-    output: &OwnedFd,
-    descriptors: Vec<OwnedFd>,
-) -> Result<(), RunRuntimeError> {
-    let prepare = |source| RunRuntimeError::Prepare { act: "copy a descriptor", source };
+fn give(command: &mut Command, given: Given<'_>) -> Result<(), RunRuntimeError> {
+    let copy = |descriptor: &OwnedFd| {
+        let prepare = |source| RunRuntimeError::Prepare {
+            act: "copy a descriptor",
+            source,
+        };
+        descriptor.try_clone().map_err(prepare)
+    };
+    command.network(copy(given.network)?);
     for number in [1, 2] {
-        command.descriptor(number, output.try_clone().map_err(prepare)?);
+        command.descriptor(number, copy(given.output)?);
     }
-    command.argument("--preserve-fds").argument(descriptors.len().to_string());
-    for (number, descriptor) in (3_u16..).zip(descriptors) {
+    command
+        .argument("--preserve-fds")
+        .argument(given.descriptors.len().to_string());
+    for (number, descriptor) in (3_u16..).zip(given.descriptors) {
         command.descriptor(number, descriptor);
     }
     Ok(())
@@ -344,7 +433,10 @@ fn output_of(program: &Path) -> Result<String, String> {
     let child = command.spawn().map_err(|error| error.to_string())?;
     drop(command);
     let mut text = String::new();
-    reader.take(LONGEST_OUTPUT).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    reader
+        .take(LONGEST_OUTPUT)
+        .read_to_string(&mut text)
+        .map_err(|error| error.to_string())?;
     child.wait().map_err(|error| error.to_string())?;
     Ok(text)
 }
@@ -357,12 +449,27 @@ fn last_error(log: &Path) -> Option<String> {
         msg: String,
     }
     let mut text = String::new();
-    File::open(log).ok()?.take(LONGEST_OUTPUT).read_to_string(&mut text).ok()?;
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
-    lines.filter(|line| line.level == "error" || line.level == "fatal").last().map(|line| line.msg)
+    File::open(log)
+        .ok()?
+        .take(LONGEST_OUTPUT)
+        .read_to_string(&mut text)
+        .ok()?;
+    let lines = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Line>(line).ok());
+    lines
+        .filter(|line| line.level == "error" || line.level == "fatal")
+        .last()
+        .map(|line| line.msg)
 }
 
-const DIRECTORIES: [&str; 6] =
-    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const DIRECTORIES: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
 const DEADLINE: Duration = Duration::from_secs(30);
 const LONGEST_OUTPUT: u64 = 1 << 20;

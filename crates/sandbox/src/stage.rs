@@ -8,7 +8,6 @@
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use casemate_core::confinement::{
@@ -22,7 +21,7 @@ use casemate_linux::{memory, socket};
 
 use crate::bundle::{Bundle, PrepareBundleError};
 use crate::plan::{Plan, STAGE_USER};
-use crate::runtime::{RunRuntimeError, Runc};
+use crate::runtime::{Given, RunRuntimeError, Runc};
 
 /// Why a stage did not get further. It is destroyed by then.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +61,11 @@ pub enum RunStageError {
 
 fn list(differences: &[Difference]) -> String {
     let texts = differences.iter().map(|difference| {
-        let Difference { what, expected, found } = difference;
+        let Difference {
+            what,
+            expected,
+            found,
+        } = difference;
         format!("{what}: planned {expected}, found {found}")
     });
     texts.collect::<Vec<_>>().join("; ")
@@ -110,6 +113,7 @@ struct Container {
     runc: Runc,
     id: String,
     sealed: SealedPlan,
+    network: OwnedFd,
     group: Group,
     bundle: Option<Bundle>,
     first: Option<Child>,
@@ -127,10 +131,13 @@ pub fn create(
     output: OwnedFd,
 ) -> Result<Created, RunStageError> {
     let bundle_path = bundle.path().to_owned();
+    let network = namespace::open_network(&plan.network)
+        .map_err(failed("open the stage's network namespace"))?;
     let mut container = Container {
         runc: runc.clone(),
         id: plan.id.clone(),
-        sealed: plan.seal(expected_namespaces(plan)?),
+        sealed: plan.seal(expected_namespaces(&network)?),
+        network,
         group: Group::at(&plan.cgroup).map_err(failed("find control groups"))?,
         bundle: Some(bundle),
         first: None,
@@ -138,8 +145,13 @@ pub fn create(
     };
     let (control, theirs) = socket::pair().map_err(failed("make the control socket"))?;
     let sealed = container.sealed_file()?;
-    runc.create(&plan.id, &bundle_path, &output, vec![sealed, theirs.into()])?;
-    let pid = runc.state(&plan.id)?.map(|state| state.pid).unwrap_or_default();
+    let descriptors = vec![sealed, theirs.into()];
+    let given = Given {
+        network: &container.network,
+        output: &output,
+        descriptors,
+    };
+    let pid = runc.create(&plan.id, &bundle_path, given)?;
     container.first = Some(Child::adopt(pid).map_err(failed("watch the first process"))?);
     check_limits(plan, &container.group)?;
     match namespace::forbid_memory_file_execution(pid) {
@@ -156,10 +168,17 @@ impl Created {
     /// # Errors
     /// See [`RunStageError`].
     pub fn confine(self) -> Result<Confined, RunStageError> {
-        let Self { container, mut control } = self;
+        let Self {
+            container,
+            mut control,
+        } = self;
         container.runc.start(&container.id)?;
         let confirmation = confirmation(&mut control, &container.sealed.digest)?;
-        Ok(Confined { container, control, confirmation })
+        Ok(Confined {
+            container,
+            control,
+            confirmation,
+        })
     }
 
     /// Destroys it.
@@ -198,9 +217,17 @@ impl Confined {
     /// # Errors
     /// See [`RunStageError`].
     pub fn serve(self) -> Result<Serving, RunStageError> {
-        let Self { container, mut control, confirmation } = self;
+        let Self {
+            container,
+            mut control,
+            confirmation,
+        } = self;
         let landlock_abi = order(&mut control, true)?;
-        Ok(Serving { container, confirmation, landlock_abi })
+        Ok(Serving {
+            container,
+            confirmation,
+            landlock_abi,
+        })
     }
 
     /// Destroys it.
@@ -248,7 +275,9 @@ impl Serving {
     /// # Errors
     /// When it cannot be looked at.
     pub fn exit(&self) -> io::Result<Option<Exit>> {
-        let Some(first) = &self.container.first else { return Ok(Some(Exit::Signal(0))) };
+        let Some(first) = &self.container.first else {
+            return Ok(Some(Exit::Signal(0)));
+        };
         if !process::readable_within(first.descriptor(), Duration::ZERO)? {
             return Ok(None);
         }
@@ -289,6 +318,9 @@ impl Serving {
     /// Lets the stage go on without this launcher.
     pub fn leave(mut self) {
         self.container.armed = false;
+        if let Some(bundle) = self.container.bundle.take() {
+            bundle.leave();
+        }
     }
 }
 
@@ -304,23 +336,40 @@ impl Container {
     }
 
     fn probe(&self, output: &OwnedFd) -> Result<(Child, UnixStream), RunStageError> {
-        let (mut control, theirs) =
-            socket::pair().map_err(failed("make the prober's channel"))?;
+        let (mut control, theirs) = socket::pair().map_err(failed("make the prober's channel"))?;
         let init = format!("{PROGRAM_DIRECTORY}/init");
         let user = (STAGE_USER.uid, STAGE_USER.gid);
         let descriptors = vec![self.sealed_file()?, theirs.into()];
-        let child = self.runc.exec(&self.id, &[&init, "probe"], user, output, descriptors)?;
+        let given = Given {
+            network: &self.network,
+            output,
+            descriptors,
+        };
+        let child = self.runc.exec(&self.id, &[&init, "probe"], user, given)?;
         let started = confirmation(&mut control, &self.sealed.digest)
             .and_then(|_| order(&mut control, false));
         match started {
             Ok(_) => {
-                control.set_read_timeout(None).map_err(failed("prepare the prober's channel"))?;
+                control
+                    .set_read_timeout(None)
+                    .map_err(failed("prepare the prober's channel"))?;
                 Ok((child, control))
             }
             Err(error) => {
-                // The first failure is the one to tell.
+                // The first failure is the one to tell, but the runtime may know more.
                 drop(child.kill());
-                Err(error)
+                match (&error, self.runc.exec_failure(&self.id)) {
+                    (RunStageError::Protocol(_), Some(reason)) => {
+                        let id = self.id.clone();
+                        Err(RunRuntimeError::Refused {
+                            act: "exec",
+                            id,
+                            reason,
+                        }
+                        .into())
+                    }
+                    _ => Err(error),
+                }
             }
         }
     }
@@ -332,7 +381,9 @@ impl Container {
 
     fn clear(&mut self) -> Result<(), RunStageError> {
         if self.group.exists() {
-            self.group.kill_all(LONGEST_KILL).map_err(failed("kill the stage"))?;
+            self.group
+                .kill_all(LONGEST_KILL)
+                .map_err(failed("kill the stage"))?;
         }
         if let Some(first) = &self.first {
             process::readable_within(first.descriptor(), LONGEST_KILL)
@@ -341,7 +392,9 @@ impl Container {
             drop(first.try_wait());
         }
         self.runc.delete(&self.id, true)?;
-        self.group.remove().map_err(failed("remove the control group"))?;
+        self.group
+            .remove()
+            .map_err(failed("remove the control group"))?;
         if let Some(bundle) = self.bundle.take() {
             bundle.remove()?;
         }
@@ -374,17 +427,15 @@ pub fn namespaces(process: &str) -> io::Result<NamespaceInodes> {
     })
 }
 
-fn expected_namespaces(plan: &Plan) -> Result<ExpectedNamespaces, RunStageError> {
-    let look = failed("look at namespaces");
-    let joined = plan.config.linux.namespaces.iter().find_map(|namespace| namespace.path.as_deref());
-    let network = joined
-        .ok_or_else(|| io::ErrorKind::NotFound.into())
-        .and_then(|path| namespace::open_network(Path::new(path)))
-        .and_then(namespace::inode_of);
-    let both = network.and_then(|network| {
-        Ok(ExpectedNamespaces { network, launcher: namespaces("thread-self")? })
-    });
-    both.map_err(look)
+fn expected_namespaces(network: &OwnedFd) -> Result<ExpectedNamespaces, RunStageError> {
+    let look = || {
+        let network = namespace::inode_of(network)?;
+        Ok(ExpectedNamespaces {
+            network,
+            launcher: namespaces("thread-self")?,
+        })
+    };
+    look().map_err(failed("look at namespaces"))
 }
 
 /// From inside, a stage cannot see the limits of its control group; so they are read from here.
@@ -394,19 +445,38 @@ fn check_limits(plan: &Plan, group: &Group) -> Result<(), RunStageError> {
     let planned = Limits {
         memory_bytes: Some(resources.memory.limit / page * page),
         processes: Some(resources.pids.limit),
-        milli_cpus: resources.cpu.quota.saturating_mul(1000).checked_div(resources.cpu.period),
+        milli_cpus: resources
+            .cpu
+            .quota
+            .saturating_mul(1000)
+            .checked_div(resources.cpu.period),
     };
     let found = group.limits().map_err(failed("read the control group"))?;
-    if found == planned { Ok(()) } else { Err(RunStageError::Limits { planned, found }) }
+    if found == planned {
+        Ok(())
+    } else {
+        Err(RunStageError::Limits { planned, found })
+    }
 }
 
 fn confirmation(control: &mut UnixStream, digest: &str) -> Result<Confirmation, RunStageError> {
     match report(control)? {
-        Some(InitReport::Confined { digest: read, namespaces, mounts, landlock_abi, .. }) => {
+        Some(InitReport::Confined {
+            digest: read,
+            namespaces,
+            mounts,
+            landlock_abi,
+            ..
+        }) => {
             if read != digest {
                 return Err(RunStageError::Protocol("read another plan".to_owned()));
             }
-            Ok(Confirmation { digest: read, namespaces, mounts, landlock_abi })
+            Ok(Confirmation {
+                digest: read,
+                namespaces,
+                mounts,
+                landlock_abi,
+            })
         }
         other => Err(unexpected(other)),
     }
@@ -448,12 +518,20 @@ fn report(control: &mut UnixStream) -> Result<Option<InitReport>, RunStageError>
     let began = Instant::now();
     let mut line = Vec::new();
     loop {
-        let left = LONGEST_REPORT.saturating_sub(began.elapsed()).max(Duration::from_millis(1));
-        control.set_read_timeout(Some(left)).map_err(failed("wait for the first process"))?;
+        let left = LONGEST_REPORT
+            .saturating_sub(began.elapsed())
+            .max(Duration::from_millis(1));
+        control
+            .set_read_timeout(Some(left))
+            .map_err(failed("wait for the first process"))?;
         let mut byte = [0];
         match control.read(&mut byte) {
             Ok(0) if line.is_empty() => return Ok(None),
-            Ok(0) => return Err(RunStageError::Protocol("ended in the middle of a line".to_owned())),
+            Ok(0) => {
+                return Err(RunStageError::Protocol(
+                    "ended in the middle of a line".to_owned(),
+                ));
+            }
             Ok(_) if byte == *b"\n" => break,
             Ok(_) => line.extend(byte),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

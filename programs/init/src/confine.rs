@@ -36,12 +36,20 @@ impl Program {
     pub(crate) fn choose(role: Role, plan: &Confinement) -> io::Result<Self> {
         let (arguments, directory) = match role {
             Role::Server => (plan.server.arguments.clone(), plan.server.directory.clone()),
-            Role::Prober => (vec![format!("{PROGRAM_DIRECTORY}/probe")], "/tmp".to_owned()),
+            Role::Prober => (
+                vec![format!("{PROGRAM_DIRECTORY}/probe")],
+                "/tmp".to_owned(),
+            ),
         };
         let environment = plan.server.environment.clone();
         let name = arguments.first().map(String::as_str).unwrap_or_default();
         let path = search(name, &directory, &environment)?;
-        Ok(Self { path, arguments, environment, directory })
+        Ok(Self {
+            path,
+            arguments,
+            environment,
+            directory,
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -62,12 +70,23 @@ fn search(name: &str, directory: &str, environment: &[String]) -> io::Result<Pat
     let not_found = || io::Error::new(io::ErrorKind::NotFound, format!("`{name}` is not there"));
     if name.contains('/') {
         let path = Path::new(directory).join(name);
-        return if path.is_file() { Ok(path) } else { Err(not_found()) };
+        return if path.is_file() {
+            Ok(path)
+        } else {
+            Err(not_found())
+        };
     }
-    let list = environment.iter().find_map(|variable| variable.strip_prefix("PATH="));
-    let directories = list.unwrap_or_default().split(':').filter(|part| part.starts_with('/'));
+    let list = environment
+        .iter()
+        .find_map(|variable| variable.strip_prefix("PATH="));
+    let directories = list
+        .unwrap_or_default()
+        .split(':')
+        .filter(|part| part.starts_with('/'));
     let mut candidates = directories.map(|directory| Path::new(directory).join(name));
-    candidates.find(|path| !name.is_empty() && path.is_file()).ok_or_else(not_found)
+    candidates
+        .find(|path| !name.is_empty() && path.is_file())
+        .ok_or_else(not_found)
 }
 
 /// Applies Landlock, then the second filter, which refuses to undo or repeat either. Returns the
@@ -114,14 +133,20 @@ mod tests {
     #[test]
     fn a_name_is_looked_for_in_the_plans_path_and_nowhere_else() {
         let path = ["PATH=/nowhere:/usr/bin".to_owned()];
-        assert_eq!(search("env", "/", &path).unwrap(), Path::new("/usr/bin/env"));
+        assert_eq!(
+            search("env", "/", &path).unwrap(),
+            Path::new("/usr/bin/env")
+        );
         assert!(search("env", "/", &[]).is_err());
         assert!(search("", "/", &path).is_err());
     }
 
     #[test]
     fn a_relative_path_starts_at_the_working_directory() {
-        assert_eq!(search("bin/env", "/usr", &[]).unwrap(), Path::new("/usr/bin/env"));
+        assert_eq!(
+            search("bin/env", "/usr", &[]).unwrap(),
+            Path::new("/usr/bin/env")
+        );
         assert!(search("./env", "/nowhere", &[]).is_err());
     }
 }

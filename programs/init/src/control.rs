@@ -22,7 +22,12 @@ impl Control {
         let control = inherit::take(i32::try_from(CONTROL_DESCRIPTOR).map_err(io::Error::other)?)?;
         let text = memory::read_sealed(plan, LONGEST_PLAN)?;
         let plan = serde_json::from_slice(&text)?;
-        Ok((plan, Self { stream: control.into() }))
+        Ok((
+            plan,
+            Self {
+                stream: control.into(),
+            },
+        ))
     }
 
     pub(crate) fn send(&mut self, report: &InitReport) -> io::Result<()> {
@@ -42,7 +47,10 @@ impl Control {
             }
             line.extend(byte);
         }
-        Err(io::Error::new(io::ErrorKind::InvalidData, "the order is too long"))
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the order is too long",
+        ))
     }
 
     /// Lets the prober have the launcher.

@@ -47,7 +47,11 @@ pub(crate) fn gather(plan: &SealedPlan) -> io::Result<Facts> {
 fn id_map(file: &str) -> io::Result<Vec<IdRange>> {
     let lines = proc::id_map("self", file)?.into_iter();
     Ok(lines
-        .map(|line| IdRange { inside: line.inside, outside: line.outside, count: line.count })
+        .map(|line| IdRange {
+            inside: line.inside,
+            outside: line.outside,
+            count: line.count,
+        })
         .collect())
 }
 
@@ -62,7 +66,10 @@ fn found(mount: &mount::Mount) -> FoundMount {
     FoundMount {
         path: mount.point.to_string_lossy().into_owned(),
         file_system: mount.file_system.clone(),
-        flags: flags.into_iter().filter_map(|(set, flag)| set.then_some(flag)).collect(),
+        flags: flags
+            .into_iter()
+            .filter_map(|(set, flag)| set.then_some(flag))
+            .collect(),
     }
 }
 
@@ -70,7 +77,10 @@ fn found(mount: &mount::Mount) -> FoundMount {
 fn present(path: &str) -> bool {
     match fs::symlink_metadata(path) {
         Ok(_) => true,
-        Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+        Err(error) => !matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+        ),
     }
 }
 

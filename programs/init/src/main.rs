@@ -9,9 +9,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use casemate_core::confinement::{
-    EXIT_NOT_CONFINED, InitOrder, InitReport, SealedPlan,
-};
+use casemate_core::confinement::{EXIT_NOT_CONFINED, InitOrder, InitReport, SealedPlan};
 
 mod confine;
 mod control;
@@ -21,7 +19,12 @@ use control::Control;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let role = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+    let role = match arguments
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
         [] => Role::Server,
         ["probe"] => Role::Prober,
         _ => return fail("usage: init [probe]"),
@@ -32,7 +35,9 @@ fn main() -> ExitCode {
             Err(End::Told) => ExitCode::from(EXIT_NOT_CONFINED),
             Err(End::Failed(reason)) => {
                 // If the launcher is gone, standard error is all there is.
-                drop(control.send(&InitReport::Failed { reason: reason.clone() }));
+                drop(control.send(&InitReport::Failed {
+                    reason: reason.clone(),
+                }));
                 fail(&reason)
             }
         },
@@ -61,11 +66,14 @@ fn run(
     control: &mut Control,
 ) -> Result<std::convert::Infallible, End> {
     let failed = |what: &str, error: &dyn std::error::Error| End::Failed(chain(what, error));
-    let facts = facts::gather(plan).map_err(|error| failed("cannot look at the sandbox", &error))?;
+    let facts =
+        facts::gather(plan).map_err(|error| failed("cannot look at the sandbox", &error))?;
     let differences = plan.differences(&facts);
     if !differences.is_empty() {
         let report = InitReport::Mismatch { differences };
-        control.send(&report).map_err(|error| failed("cannot report", &error))?;
+        control
+            .send(&report)
+            .map_err(|error| failed("cannot report", &error))?;
         return Err(End::Told);
     }
     let report = InitReport::Confined {
@@ -75,21 +83,29 @@ fn run(
         landlock_abi: facts.landlock_abi,
         seccomp_filters: facts.seccomp_filters,
     };
-    control.send(&report).map_err(|error| failed("cannot report", &error))?;
-    let InitOrder::Serve =
-        control.order().map_err(|error| failed("no order came", &error))?;
+    control
+        .send(&report)
+        .map_err(|error| failed("cannot report", &error))?;
+    let InitOrder::Serve = control
+        .order()
+        .map_err(|error| failed("no order came", &error))?;
     let program = confine::Program::choose(role, &plan.confinement)
         .map_err(|error| failed("cannot find the program", &error))?;
-    let landlock_abi = confine::confine(&plan.confinement)
-        .map_err(|error| failed("cannot confine", &error))?;
+    let landlock_abi =
+        confine::confine(&plan.confinement).map_err(|error| failed("cannot confine", &error))?;
     control
         .send(&InitReport::Executing { landlock_abi })
         .map_err(|error| failed("cannot report", &error))?;
     if role == Role::Prober {
-        control.keep().map_err(|error| failed("cannot keep the channel", &error))?;
+        control
+            .keep()
+            .map_err(|error| failed("cannot keep the channel", &error))?;
     }
     let error = program.execute();
-    Err(failed(&format!("cannot execute `{}`", program.path().display()), &error))
+    Err(failed(
+        &format!("cannot execute `{}`", program.path().display()),
+        &error,
+    ))
 }
 
 fn chain(what: &str, error: &dyn std::error::Error) -> String {

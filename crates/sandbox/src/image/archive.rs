@@ -7,7 +7,11 @@ use std::path::Path;
 use super::{Bounds, UnpackImageError};
 
 /// Writes the documents and blobs of the archive below `target`. Other entries are passed over.
-pub(super) fn extract(archive: &Path, target: &Path, bounds: &Bounds) -> Result<(), UnpackImageError> {
+pub(super) fn extract(
+    archive: &Path,
+    target: &Path,
+    bounds: &Bounds,
+) -> Result<(), UnpackImageError> {
     let file = File::open(archive).map_err(UnpackImageError::file("open", archive))?;
     let blobs = target.join("blobs/sha256");
     std::fs::create_dir_all(&blobs).map_err(UnpackImageError::file("make", &blobs))?;
@@ -19,7 +23,10 @@ pub(super) fn extract(archive: &Path, target: &Path, bounds: &Bounds) -> Result<
         let entry = entry.map_err(malformed)?;
         entries += 1;
         if entries > bounds.entries {
-            return Err(UnpackImageError::TooMuch { what: "entries", limit: bounds.entries });
+            return Err(UnpackImageError::TooMuch {
+                what: "entries",
+                limit: bounds.entries,
+            });
         }
         if !entry.header().entry_type().is_file() {
             continue;
@@ -31,9 +38,10 @@ pub(super) fn extract(archive: &Path, target: &Path, bounds: &Bounds) -> Result<
             None => continue,
         };
         let size = entry.size();
-        left = left
-            .checked_sub(size)
-            .ok_or(UnpackImageError::TooMuch { what: "bytes", limit: bounds.bytes })?;
+        left = left.checked_sub(size).ok_or(UnpackImageError::TooMuch {
+            what: "bytes",
+            limit: bounds.bytes,
+        })?;
         // Made new: a name that comes twice is refused.
         let mut copy = File::create_new(&path).map_err(UnpackImageError::file("make", &path))?;
         io::copy(&mut entry.take(size), &mut copy)

@@ -34,7 +34,9 @@ impl Tree {
     }
 
     pub(super) fn open_at(path: &Path) -> io::Result<Self> {
-        Ok(Self { root: rustix::fs::open(path, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())? })
+        Ok(Self {
+            root: rustix::fs::open(path, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?,
+        })
     }
 
     pub(super) fn root(&self) -> &OwnedFd {
@@ -45,7 +47,10 @@ impl Tree {
     pub(super) fn place(&self, path: &Path) -> io::Result<Place> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let parent = path.parent().unwrap_or_else(|| Path::new(""));
-        Ok(Place { parent: self.directory(parent)?, name: Path::new(name).to_owned() })
+        Ok(Place {
+            parent: self.directory(parent)?,
+            name: Path::new(name).to_owned(),
+        })
     }
 
     /// The directory at `path`, made with its parents where it is missing.
@@ -91,9 +96,17 @@ impl Place {
             None => Ok(()),
             Some(FileType::Directory) => {
                 empty(&self.open_directory()?)?;
-                Ok(rustix::fs::unlinkat(&self.parent, &self.name, AtFlags::REMOVEDIR)?)
+                Ok(rustix::fs::unlinkat(
+                    &self.parent,
+                    &self.name,
+                    AtFlags::REMOVEDIR,
+                )?)
             }
-            Some(_) => Ok(rustix::fs::unlinkat(&self.parent, &self.name, AtFlags::empty())?),
+            Some(_) => Ok(rustix::fs::unlinkat(
+                &self.parent,
+                &self.name,
+                AtFlags::empty(),
+            )?),
         }
     }
 
@@ -117,8 +130,13 @@ impl Place {
     /// A new file; what was there goes.
     pub(super) fn make_file(&self, executable: bool) -> io::Result<File> {
         self.remove()?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = if executable { EXECUTABLE_MODE } else { FILE_MODE };
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = if executable {
+            EXECUTABLE_MODE
+        } else {
+            FILE_MODE
+        };
         let file = rustix::fs::openat(&self.parent, &self.name, flags, mode)?;
         rustix::fs::fchmod(&file, mode)?;
         Ok(file.into())
@@ -133,7 +151,10 @@ impl Place {
     /// A second name for the file at `existing`; what was here goes.
     pub(super) fn make_hard_link(&self, existing: &Self) -> io::Result<()> {
         if existing.kind()? != Some(FileType::RegularFile) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the target is not a file"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the target is not a file",
+            ));
         }
         let same = rustix::fs::statat(&existing.parent, &existing.name, AtFlags::SYMLINK_NOFOLLOW)?;
         if let Ok(here) = rustix::fs::statat(&self.parent, &self.name, AtFlags::SYMLINK_NOFOLLOW)
@@ -143,20 +164,40 @@ impl Place {
         }
         self.remove()?;
         let no_follow = AtFlags::empty();
-        rustix::fs::linkat(&existing.parent, &existing.name, &self.parent, &self.name, no_follow)?;
+        rustix::fs::linkat(
+            &existing.parent,
+            &existing.name,
+            &self.parent,
+            &self.name,
+            no_follow,
+        )?;
         Ok(())
     }
 
     fn open_directory(&self) -> io::Result<OwnedFd> {
         let flags = DIRECTORY | OFlags::NOFOLLOW;
-        Ok(rustix::fs::openat(&self.parent, &self.name, flags, Mode::empty())?)
+        Ok(rustix::fs::openat(
+            &self.parent,
+            &self.name,
+            flags,
+            Mode::empty(),
+        )?)
     }
 }
 
 /// Sets when the content of a file last changed; interpreters compare it with what they compiled.
 pub(super) fn set_changed(file: impl AsFd, seconds: u64) -> io::Result<()> {
-    let time = Timespec { tv_sec: i64::try_from(seconds).unwrap_or(0), tv_nsec: 0 };
-    Ok(rustix::fs::futimens(file, &Timestamps { last_access: time, last_modification: time })?)
+    let time = Timespec {
+        tv_sec: i64::try_from(seconds).unwrap_or(0),
+        tv_nsec: 0,
+    };
+    Ok(rustix::fs::futimens(
+        file,
+        &Timestamps {
+            last_access: time,
+            last_modification: time,
+        },
+    )?)
 }
 
 /// The names in a directory and what they are.
@@ -178,7 +219,10 @@ pub(super) fn names(directory: impl AsFd) -> io::Result<Vec<(String, FileType)>>
 
 /// Removes everything in a directory, without recursion: the depth is somebody else's choice.
 fn empty(directory: &OwnedFd) -> io::Result<()> {
-    let mut open = vec![(rustix::io::fcntl_dupfd_cloexec(directory, 0)?, None::<PathBuf>)];
+    let mut open = vec![(
+        rustix::io::fcntl_dupfd_cloexec(directory, 0)?,
+        None::<PathBuf>,
+    )];
     while let Some((current, _)) = open.last() {
         let mut inner = None;
         for entry in rustix::fs::Dir::read_from(current)? {
@@ -213,7 +257,9 @@ fn empty(directory: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::DIRECTORY
+    .union(OFlags::RDONLY)
+    .union(OFlags::CLOEXEC);
 /// Everything in an image can be read by its own stage, which is not the owner, and by nobody else:
 /// the store is closed to other users.
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);

@@ -52,11 +52,17 @@ impl Unpacking {
         };
         if content != layer.content {
             let expected = layer.content.to_string();
-            return Err(UnpackImageError::Altered { what: "a layer's archive", expected });
+            return Err(UnpackImageError::Altered {
+                what: "a layer's archive",
+                expected,
+            });
         }
         if stored.finish().map_err(read)? != layer.blob {
             let expected = layer.blob.to_string();
-            return Err(UnpackImageError::Altered { what: "a layer", expected });
+            return Err(UnpackImageError::Altered {
+                what: "a layer",
+                expected,
+            });
         }
         Ok(())
     }
@@ -80,7 +86,10 @@ impl Unpacking {
         self.read_left = self.read_left.saturating_sub(taken);
         content.finish().map_err(|error| {
             if error.kind() == io::ErrorKind::FileTooLarge {
-                UnpackImageError::TooMuch { what: "bytes", limit: self.bounds.bytes }
+                UnpackImageError::TooMuch {
+                    what: "bytes",
+                    limit: self.bounds.bytes,
+                }
             } else {
                 malformed(error)
             }
@@ -92,17 +101,27 @@ impl Unpacking {
         entry: &mut Entry<'_, impl Read>,
         own: &mut BTreeSet<PathBuf>,
     ) -> Result<(), UnpackImageError> {
-        self.entries_left = self.entries_left.checked_sub(1).ok_or(UnpackImageError::TooMuch {
-            what: "entries",
-            limit: self.bounds.entries,
-        })?;
+        self.entries_left = self
+            .entries_left
+            .checked_sub(1)
+            .ok_or(UnpackImageError::TooMuch {
+                what: "entries",
+                limit: self.bounds.entries,
+            })?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let refused = |reason| UnpackImageError::Entry { entry: name.clone(), reason };
+        let refused = |reason| UnpackImageError::Entry {
+            entry: name.clone(),
+            reason,
+        };
         let path = check_name(&entry.path_bytes()).map_err(refused)?;
         let kind = entry.header().entry_type();
         if path.as_os_str().is_empty() {
             // The root itself.
-            return if kind.is_dir() { Ok(()) } else { Err(refused("the root is not a directory")) };
+            return if kind.is_dir() {
+                Ok(())
+            } else {
+                Err(refused("the root is not a directory"))
+            };
         }
         let failed = |error: io::Error| UnpackImageError::File {
             act: "unpack",
@@ -116,9 +135,13 @@ impl Unpacking {
         match kind {
             EntryType::Directory => place.make_directory().map_err(failed)?,
             EntryType::Regular | EntryType::Continuous => {
-                self.bytes_left = self.bytes_left.checked_sub(entry.size()).ok_or(
-                    UnpackImageError::TooMuch { what: "bytes", limit: self.bounds.bytes },
-                )?;
+                self.bytes_left =
+                    self.bytes_left
+                        .checked_sub(entry.size())
+                        .ok_or(UnpackImageError::TooMuch {
+                            what: "bytes",
+                            limit: self.bounds.bytes,
+                        })?;
                 write(&place, entry).map_err(failed)?;
             }
             EntryType::Symlink => {
@@ -156,9 +179,16 @@ impl Unpacking {
                 }
                 Ok(())
             }
-            Hidden::Content(path) if own.iter().any(|known| known != path && known.starts_with(path)) => {
+            Hidden::Content(path)
+                if own
+                    .iter()
+                    .any(|known| known != path && known.starts_with(path)) =>
+            {
                 // The mark comes first in every archive that is made as the specification says.
-                Err(io::Error::new(io::ErrorKind::InvalidInput, "an opaque mark after its content"))
+                Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "an opaque mark after its content",
+                ))
             }
             Hidden::Content(path) => self.tree.place(path)?.empty(),
         }
@@ -186,9 +216,8 @@ impl Unpacking {
             }
         }
         let names = directory::names(self.tree.root())?.into_iter();
-        let kept = names.filter(|(_, kind)| {
-            matches!(kind, FileType::Directory | FileType::RegularFile)
-        });
+        let kept =
+            names.filter(|(_, kind)| matches!(kind, FileType::Directory | FileType::RegularFile));
         Ok(kept.map(|(name, _)| name).collect())
     }
 }
@@ -214,14 +243,20 @@ pub(crate) fn check_name(name: &[u8]) -> Result<PathBuf, &'static str> {
     let mut path = PathBuf::new();
     for part in Path::new(text).components() {
         match part {
-            Component::Normal(name) if name.len() > 255 => return Err("a part of its name is too long"),
+            Component::Normal(name) if name.len() > 255 => {
+                return Err("a part of its name is too long");
+            }
             Component::Normal(name) => path.push(name),
             Component::RootDir | Component::CurDir => {}
             Component::ParentDir => return Err("its name leaves the root"),
             Component::Prefix(_) => return Err("its name is not of this system"),
         }
     }
-    if path.components().count() > 128 { Err("it is nested too deeply") } else { Ok(path) }
+    if path.components().count() > 128 {
+        Err("it is nested too deeply")
+    } else {
+        Ok(path)
+    }
 }
 
 enum Hidden {
@@ -231,7 +266,10 @@ enum Hidden {
 
 /// What a whiteout entry hides, if it is one.
 fn whiteout(path: &Path) -> Result<Option<Hidden>, &'static str> {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     let parent = path.parent().unwrap_or_else(|| Path::new(""));
     match name.strip_prefix(".wh.") {
         None => Ok(None),
@@ -251,7 +289,13 @@ fn remember(path: &Path, own: &mut BTreeSet<PathBuf>) {
     }
 }
 
-const MOUNT_POINTS: &[&str] =
-    &["proc", "dev", "tmp", "models", ".casemate", "etc", "sys/devices/system/cpu"];
-const FILES: &[(&str, &str)] =
-    &[("etc/hosts", crate::plan::HOSTS), ("etc/resolv.conf", "")];
+const MOUNT_POINTS: &[&str] = &[
+    "proc",
+    "dev",
+    "tmp",
+    "models",
+    ".casemate",
+    "etc",
+    "sys/devices/system/cpu",
+];
+const FILES: &[(&str, &str)] = &[("etc/hosts", crate::plan::HOSTS), ("etc/resolv.conf", "")];

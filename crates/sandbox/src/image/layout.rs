@@ -105,9 +105,15 @@ pub(super) fn describe(layout: &Path, bounds: &Bounds) -> Result<Description, Un
         environment: execution.env.unwrap_or_default(),
         entrypoint: execution.entrypoint.unwrap_or_default(),
         command: execution.cmd.unwrap_or_default(),
-        directory: execution.working_dir.filter(|directory| !directory.is_empty()),
+        directory: execution
+            .working_dir
+            .filter(|directory| !directory.is_empty()),
     };
-    Ok(Description { digest, layers, config })
+    Ok(Description {
+        digest,
+        layers,
+        config,
+    })
 }
 
 pub(super) fn blob_path(layout: &Path, digest: &Sha256Digest) -> PathBuf {
@@ -115,8 +121,8 @@ pub(super) fn blob_path(layout: &Path, digest: &Sha256Digest) -> PathBuf {
 }
 
 pub(crate) fn parse_index(text: &[u8]) -> Result<Index, UnpackImageError> {
-    let index: Index = serde_json::from_slice(text)
-        .map_err(|error| UnpackImageError::document("index", error))?;
+    let index: Index =
+        serde_json::from_slice(text).map_err(|error| UnpackImageError::document("index", error))?;
     check_version("index", index.schema_version)?;
     Ok(index)
 }
@@ -136,7 +142,10 @@ fn check_version(document: &'static str, version: u32) -> Result<(), UnpackImage
     if version == 2 {
         Ok(())
     } else {
-        Err(UnpackImageError::document(document, format!("schema version {version}")))
+        Err(UnpackImageError::document(
+            document,
+            format!("schema version {version}"),
+        ))
     }
 }
 
@@ -168,7 +177,10 @@ fn choose(layout: &Path, index: Index, bounds: &Bounds) -> Result<Descriptor, Un
         }
         if candidates.len() > MOST_MANIFESTS {
             let limit = u64::try_from(MOST_MANIFESTS).unwrap_or(u64::MAX);
-            return Err(UnpackImageError::TooMuch { what: "manifests", limit });
+            return Err(UnpackImageError::TooMuch {
+                what: "manifests",
+                limit,
+            });
         }
     }
     candidates.retain(|descriptor| {
@@ -180,7 +192,10 @@ fn choose(layout: &Path, index: Index, bounds: &Bounds) -> Result<Descriptor, Un
     let found = candidates.len();
     match (candidates.pop(), found) {
         (Some(descriptor), 1) => Ok(descriptor),
-        _ => Err(UnpackImageError::Manifest { found, platform: format!("linux/{}", architecture()) }),
+        _ => Err(UnpackImageError::Manifest {
+            found,
+            platform: format!("linux/{}", architecture()),
+        }),
     }
 }
 
@@ -194,7 +209,10 @@ fn check_platform(configuration: &Configuration) -> Result<(), UnpackImageError>
     if os == "linux" && machine == architecture() {
         return Ok(());
     }
-    let reason = format!("it is for {os}/{machine}, this machine is linux/{}", architecture());
+    let reason = format!(
+        "it is for {os}/{machine}, this machine is linux/{}",
+        architecture()
+    );
     Err(UnpackImageError::document("configuration", reason))
 }
 
@@ -205,7 +223,10 @@ fn layers(
 ) -> Result<Vec<Layer>, UnpackImageError> {
     if manifest.layers.len() > bounds.layers {
         let limit = u64::try_from(bounds.layers).unwrap_or(u64::MAX);
-        return Err(UnpackImageError::TooMuch { what: "layers", limit });
+        return Err(UnpackImageError::TooMuch {
+            what: "layers",
+            limit,
+        });
     }
     let identities = &configuration.rootfs.diff_ids;
     if identities.len() != manifest.layers.len() {
@@ -231,7 +252,9 @@ fn compressed(media_type: &str) -> Result<bool, UnpackImageError> {
         "application/vnd.oci.image.layer.v1.tar" => Ok(false),
         "application/vnd.oci.image.layer.v1.tar+gzip"
         | "application/vnd.docker.image.rootfs.diff.tar.gzip" => Ok(true),
-        other => Err(UnpackImageError::LayerType(other.chars().take(100).collect())),
+        other => Err(UnpackImageError::LayerType(
+            other.chars().take(100).collect(),
+        )),
     }
 }
 
@@ -243,10 +266,16 @@ fn blob(
     bounds: &Bounds,
 ) -> Result<Vec<u8>, UnpackImageError> {
     let digest = Sha256Digest::parse(&descriptor.digest)?;
-    let text = read(&blob_path(layout, &digest), descriptor.size.min(bounds.document_bytes))?;
+    let text = read(
+        &blob_path(layout, &digest),
+        descriptor.size.min(bounds.document_bytes),
+    )?;
     let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
     if length != descriptor.size || Sha256Digest::of(&text) != digest {
-        return Err(UnpackImageError::Altered { what, expected: digest.to_string() });
+        return Err(UnpackImageError::Altered {
+            what,
+            expected: digest.to_string(),
+        });
     }
     Ok(text)
 }
@@ -255,17 +284,26 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>, UnpackImageError> {
     let file = File::open(path).map_err(UnpackImageError::file("open", path))?;
     let mut text = Vec::new();
     let most = limit.saturating_add(1);
-    file.take(most).read_to_end(&mut text).map_err(UnpackImageError::file("read", path))?;
+    file.take(most)
+        .read_to_end(&mut text)
+        .map_err(UnpackImageError::file("read", path))?;
     if u64::try_from(text.len()).is_ok_and(|length| length <= limit) {
         Ok(text)
     } else {
-        Err(UnpackImageError::TooMuch { what: "bytes in a document", limit })
+        Err(UnpackImageError::TooMuch {
+            what: "bytes in a document",
+            limit,
+        })
     }
 }
 
 /// This machine, in the words of images.
 pub(super) const fn architecture() -> &'static str {
-    if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
+    if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "amd64"
+    }
 }
 
 const MOST_MANIFESTS: usize = 1000;

@@ -19,7 +19,9 @@ impl Sha256Digest {
     pub(super) fn parse(text: &str) -> Result<Self, UnpackImageError> {
         let wrong = || UnpackImageError::Digest(text.chars().take(100).collect());
         let digits = text.strip_prefix("sha256:").ok_or_else(wrong)?;
-        let small = digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let small = digits
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         if digits.len() != 64 || !small {
             return Err(wrong());
         }
@@ -57,7 +59,11 @@ pub(super) struct Measured<R> {
 
 impl<R: Read> Measured<R> {
     pub(super) fn new(inner: R, limit: u64) -> Self {
-        Self { inner, hash: Sha256::new(), left: limit }
+        Self {
+            inner,
+            hash: Sha256::new(),
+            left: limit,
+        }
     }
 
     /// Reads what is left and returns the digest of everything.

@@ -4,16 +4,22 @@ use std::collections::BTreeMap;
 
 use casemate_core::confinement::Limit;
 
-use super::{PlanStageError, StageRequest};
+use super::{MOST_SLOTS, PlanStageError, StageRequest};
 use crate::oci::ResourceLimit;
 
 pub(super) fn check(request: &StageRequest) -> Result<(), PlanStageError> {
     let id = &request.id;
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    let starts = id.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let starts = id
+        .bytes()
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric());
     // A host name has at most 64 bytes.
     if !starts || id.len() > 63 || !id.bytes().all(legal) {
         return Err(PlanStageError::Id(id.clone()));
+    }
+    if request.slot >= MOST_SLOTS {
+        return Err(PlanStageError::Slot(request.slot));
     }
     if request.serves < 1024 {
         return Err(PlanStageError::Port(request.serves));
@@ -43,7 +49,11 @@ fn table(request: &StageRequest) -> [(&'static str, &'static str, u64); 7] {
     let locked = at_most(limits.memory_bytes, host.most_locked_bytes);
     [
         ("RLIMIT_CORE", "Max core file size", 0),
-        ("RLIMIT_NOFILE", "Max open files", at_most(limits.open_files, host.most_open_files)),
+        (
+            "RLIMIT_NOFILE",
+            "Max open files",
+            at_most(limits.open_files, host.most_open_files),
+        ),
         ("RLIMIT_NPROC", "Max processes", processes),
         ("RLIMIT_MEMLOCK", "Max locked memory", locked),
         ("RLIMIT_MSGQUEUE", "Max msgqueue size", 0),
@@ -63,7 +73,13 @@ pub(super) fn resource_limits(request: &StageRequest) -> Vec<ResourceLimit> {
 
 pub(super) fn expected(request: &StageRequest) -> BTreeMap<String, Limit> {
     let limit = |(_, name, value): (&str, &str, u64)| {
-        (name.to_owned(), Limit { soft: Some(value), hard: Some(value) })
+        (
+            name.to_owned(),
+            Limit {
+                soft: Some(value),
+                hard: Some(value),
+            },
+        )
     };
     table(request).into_iter().map(limit).collect()
 }

@@ -66,7 +66,11 @@ impl Laid {
     }
 
     fn image(&mut self, image: &crate::image::Image) -> Result<(), PlanStageError> {
-        self.plan_root(&[MountFlag::ReadOnly, MountFlag::NoSetuid, MountFlag::NoDevices]);
+        self.plan_root(&[
+            MountFlag::ReadOnly,
+            MountFlag::NoSetuid,
+            MountFlag::NoDevices,
+        ]);
         self.root.image = Some(image.root.clone());
         for entry in &image.top_level {
             let path = format!("/{entry}");
@@ -87,30 +91,47 @@ impl Laid {
                 what: "a directory of the host for a stage",
                 reason,
             };
-            if path == "/" || path == "/etc" || path == "/root" || path == "/home" || path == "/var" {
+            if path == "/" || path == "/etc" || path == "/root" || path == "/home" || path == "/var"
+            {
                 return Err(forbidden("it holds more than programs and libraries"));
             }
-            if RESERVED.iter().chain(&["/run", "/boot", "/etc"]).any(|reserved| Path::new(&path).starts_with(reserved)) {
-                return Err(forbidden("the sandbox has its own, or the host's must not be seen"));
+            if RESERVED
+                .iter()
+                .chain(&["/run", "/boot", "/etc"])
+                .any(|reserved| Path::new(&path).starts_with(reserved))
+            {
+                return Err(forbidden(
+                    "the sandbox has its own, or the host's must not be seen",
+                ));
             }
             self.bind(directory, &path, &PROGRAMS)?;
             self.execute.push(path.clone());
             if path == "/usr" {
                 for name in ["bin", "lib", "lib64", "sbin"] {
-                    self.root.links.push((format!("/{name}"), format!("usr/{name}")));
+                    self.root
+                        .links
+                        .push((format!("/{name}"), format!("usr/{name}")));
                 }
             }
         }
         self.root.directories.push("/etc".to_owned());
         let (uid, gid) = (STAGE_USER.uid, STAGE_USER.gid);
         let files = [
-            ("/etc/passwd", format!("stage:x:{uid}:{gid}:stage:/tmp:/sbin/nologin\n")),
+            (
+                "/etc/passwd",
+                format!("stage:x:{uid}:{gid}:stage:/tmp:/sbin/nologin\n"),
+            ),
             ("/etc/group", format!("stage:x:{gid}:\n")),
             ("/etc/hosts", HOSTS.to_owned()),
-            ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n".to_owned()),
+            (
+                "/etc/nsswitch.conf",
+                "passwd: files\ngroup: files\nhosts: files\n".to_owned(),
+            ),
             ("/etc/resolv.conf", String::new()),
         ];
-        let files = files.into_iter().map(|(path, content)| (path.to_owned(), content));
+        let files = files
+            .into_iter()
+            .map(|(path, content)| (path.to_owned(), content));
         self.root.files.extend(files);
         self.read.push("/etc".to_owned());
         Ok(())
@@ -135,7 +156,11 @@ impl Laid {
 
     fn scratch(&mut self, path: &str, bytes: u64) -> Result<(), PlanStageError> {
         paths::plain(path)?;
-        if path == "/" || RESERVED.iter().any(|reserved| Path::new(path).starts_with(reserved)) {
+        if path == "/"
+            || RESERVED
+                .iter()
+                .any(|reserved| Path::new(path).starts_with(reserved))
+        {
             return Err(PlanStageError::Forbidden {
                 path: path.to_owned(),
                 what: "scratch space",
@@ -157,11 +182,27 @@ impl Laid {
 
     fn memory(&mut self, path: &str, bytes: u64) {
         let size = format!("size={bytes}");
-        self.mount(path, "tmpfs", "tmpfs", &SCRATCH, &["mode=1777", &size]);
+        // Its owner, because the runtime gives it the mode of the directory that it covers.
+        let (uid, gid) = (
+            format!("uid={}", STAGE_USER.uid),
+            format!("gid={}", STAGE_USER.gid),
+        );
+        self.mount(
+            path,
+            "tmpfs",
+            "tmpfs",
+            &SCRATCH,
+            &["mode=700", &uid, &gid, &size],
+        );
         self.write.push(path.to_owned());
     }
 
-    fn bind(&mut self, source: &Path, path: &str, flags: &[MountFlag]) -> Result<(), PlanStageError> {
+    fn bind(
+        &mut self,
+        source: &Path,
+        path: &str,
+        flags: &[MountFlag],
+    ) -> Result<(), PlanStageError> {
         let source = paths::text(source)?;
         // Not recursive: what is mounted below the source is not shown, or the bind fails.
         self.mount(path, "none", &source, flags, &["bind"]);
@@ -169,7 +210,14 @@ impl Laid {
         Ok(())
     }
 
-    fn mount(&mut self, path: &str, kind: &str, source: &str, flags: &[MountFlag], options: &[&str]) {
+    fn mount(
+        &mut self,
+        path: &str,
+        kind: &str,
+        source: &str,
+        flags: &[MountFlag],
+        options: &[&str],
+    ) {
         let names = flags.iter().map(|flag| match flag {
             MountFlag::ReadOnly => "ro",
             MountFlag::NoSetuid => "nosuid",
@@ -180,7 +228,12 @@ impl Laid {
             destination: path.to_owned(),
             kind: kind.to_owned(),
             source: source.to_owned(),
-            options: options.iter().copied().chain(names).map(str::to_owned).collect(),
+            options: options
+                .iter()
+                .copied()
+                .chain(names)
+                .map(str::to_owned)
+                .collect(),
         });
         self.planned.push(PlannedMount {
             path: path.to_owned(),
@@ -205,17 +258,37 @@ impl Laid {
     }
 }
 
-const DATA: [MountFlag; 4] =
-    [MountFlag::ReadOnly, MountFlag::NoSetuid, MountFlag::NoDevices, MountFlag::NoExecute];
-const PROGRAMS: [MountFlag; 3] =
-    [MountFlag::ReadOnly, MountFlag::NoSetuid, MountFlag::NoDevices];
+const DATA: [MountFlag; 4] = [
+    MountFlag::ReadOnly,
+    MountFlag::NoSetuid,
+    MountFlag::NoDevices,
+    MountFlag::NoExecute,
+];
+const PROGRAMS: [MountFlag; 3] = [
+    MountFlag::ReadOnly,
+    MountFlag::NoSetuid,
+    MountFlag::NoDevices,
+];
 /// Its nodes are mounts of their own.
-const DEVICE_DIRECTORY: [MountFlag; 3] =
-    [MountFlag::ReadOnly, MountFlag::NoSetuid, MountFlag::NoExecute];
-const SCRATCH: [MountFlag; 3] =
-    [MountFlag::NoSetuid, MountFlag::NoDevices, MountFlag::NoExecute];
+const DEVICE_DIRECTORY: [MountFlag; 3] = [
+    MountFlag::ReadOnly,
+    MountFlag::NoSetuid,
+    MountFlag::NoExecute,
+];
+const SCRATCH: [MountFlag; 3] = [
+    MountFlag::NoSetuid,
+    MountFlag::NoDevices,
+    MountFlag::NoExecute,
+];
 
 /// Places that the sandbox fills itself.
-const RESERVED: [&str; 6] = ["/proc", "/sys", "/dev", "/tmp", "/models", PROGRAM_DIRECTORY];
+const RESERVED: [&str; 6] = [
+    "/proc",
+    "/sys",
+    "/dev",
+    "/tmp",
+    "/models",
+    PROGRAM_DIRECTORY,
+];
 const PROCESSORS: &str = "/sys/devices/system/cpu";
 pub(crate) const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n";

@@ -80,7 +80,10 @@ pub(super) fn devices() -> Vec<DeviceNode> {
 
 /// Devices, and `/proc`, where a thread writes its own name.
 pub(super) fn write_existing() -> Vec<String> {
-    std::iter::once("/proc").chain(DEVICES.iter().map(|(path, ..)| *path)).map(str::to_owned).collect()
+    std::iter::once("/proc")
+        .chain(DEVICES.iter().map(|(path, ..)| *path))
+        .map(str::to_owned)
+        .collect()
 }
 
 pub(super) fn owned(paths: &[&str]) -> Vec<String> {
@@ -101,8 +104,15 @@ pub(super) fn plain(path: &str) -> Result<(), PlanStageError> {
         .components()
         .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
     let rebuilt: std::path::PathBuf = parsed.components().collect();
-    let letters = path.chars().all(|letter| !letter.is_control() && !matches!(letter, ' ' | '\\' | ',' | ':' | '\u{fffd}'));
-    if parsed.is_absolute() && normal && letters && rebuilt.as_os_str() == parsed.as_os_str() && path.len() < 4096 {
+    let letters = path.chars().all(|letter| {
+        !letter.is_control() && !matches!(letter, ' ' | '\\' | ',' | ':' | '\u{fffd}')
+    });
+    if parsed.is_absolute()
+        && normal
+        && letters
+        && rebuilt.as_os_str() == parsed.as_os_str()
+        && path.len() < 4096
+    {
         Ok(())
     } else {
         Err(PlanStageError::Path(path.to_owned()))

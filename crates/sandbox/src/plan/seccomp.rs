@@ -14,7 +14,10 @@ pub(super) fn first_filter() -> Seccomp {
         // Its flags are behind a pointer, which no filter can follow; callers fall back to `clone`.
         refuse(vec!["clone3"], NO_SUCH_CALL),
         // Memory files, but not with the question for an executable one.
-        allow(vec!["memfd_create"], vec![masked(1, EXECUTABLE_MEMORY_FILE, 0)]),
+        allow(
+            vec!["memfd_create"],
+            vec![masked(1, EXECUTABLE_MEMORY_FILE, 0)],
+        ),
     ];
     // The standard personality, and the question which one it is.
     for persona in [0, 0xffff_ffff] {
@@ -48,9 +51,12 @@ pub(super) fn first_filter() -> Seccomp {
 }
 
 /// What the first process still needed and a server does not, and what no filter should leave to
-/// another filter alone.
+/// another filter alone. Not `clone3`: the answer of the first filter has to reach the caller.
 pub(super) fn denied_after_start() -> Vec<String> {
-    DENIED_AFTER_START.iter().map(|name| (*name).to_owned()).collect()
+    DENIED_AFTER_START
+        .iter()
+        .map(|name| (*name).to_owned())
+        .collect()
 }
 
 /// `prctl` operations: seccomp, securebits, ambient capabilities, the bounding set, memory map
@@ -59,7 +65,7 @@ pub(super) const DENIED_PRCTL: &[u32] = &[22, 24, 28, 35, 47, 59, 62, 0x5961_6d6
 
 #[rustfmt::skip]
 const DENIED_AFTER_START: &[&str] = &[
-    "acct", "add_key", "bpf", "capset", "chroot", "clone3", "delete_module", "execveat",
+    "acct", "add_key", "bpf", "capset", "chroot", "delete_module", "execveat",
     "fanotify_init", "finit_module", "fsconfig", "fsmount", "fsopen", "fspick", "init_module",
     "io_uring_enter", "io_uring_register", "io_uring_setup", "ioperm", "iopl", "kcmp",
     "kexec_file_load", "kexec_load", "keyctl", "landlock_add_rule", "landlock_create_ruleset",
@@ -84,10 +90,10 @@ const ALLOWED: &[&str] = &[
     "futex_wait", "futex_waitv", "futex_wake", "futimesat", "get_mempolicy", "get_robust_list",
     "getcpu", "getcwd", "getdents", "getdents64", "getegid", "geteuid", "getgid", "getgroups",
     "getitimer", "getpeername", "getpgid", "getpgrp", "getpid", "getppid", "getpriority",
-    "getrandom", "getresgid", "getresuid", "getrlimit", "getrusage", "getsid", "getsockname",
+    "getrandom", "getresgid", "getresuid", "getrlimit", "getrusage", "getsockname",
     "getsockopt", "gettid", "gettimeofday", "getuid", "getxattr", "inotify_add_watch",
     "inotify_init", "inotify_init1", "inotify_rm_watch", "io_cancel", "io_destroy", "io_getevents",
-    "io_pgetevents", "io_setup", "io_submit", "ioctl", "ioprio_get", "kill", "landlock_add_rule",
+    "io_setup", "io_submit", "ioctl", "ioprio_get", "kill", "landlock_add_rule",
     "landlock_create_ruleset", "landlock_restrict_self", "lchown", "lgetxattr", "link", "linkat",
     "listen", "listxattr", "llistxattr", "lseek", "lstat", "madvise", "mbind", "membarrier",
     "mincore", "mkdir", "mkdirat", "mlock", "mlock2", "mlockall", "mmap", "mprotect", "mremap",
@@ -114,23 +120,46 @@ const ALLOWED: &[&str] = &[
 ];
 
 fn allow(names: Vec<&'static str>, args: Vec<SyscallArgument>) -> SyscallRule {
-    SyscallRule { names, action: "SCMP_ACT_ALLOW", errno_ret: None, args }
+    SyscallRule {
+        names,
+        action: "SCMP_ACT_ALLOW",
+        errno_ret: None,
+        args,
+    }
 }
 
 fn refuse(names: Vec<&'static str>, error: u32) -> SyscallRule {
-    SyscallRule { names, action: "SCMP_ACT_ERRNO", errno_ret: Some(error), args: Vec::new() }
+    SyscallRule {
+        names,
+        action: "SCMP_ACT_ERRNO",
+        errno_ret: Some(error),
+        args: Vec::new(),
+    }
 }
 
 const fn equal(index: u32, value: u64) -> SyscallArgument {
-    SyscallArgument { index, value, value_two: 0, op: "SCMP_CMP_EQ" }
+    SyscallArgument {
+        index,
+        value,
+        value_two: 0,
+        op: "SCMP_CMP_EQ",
+    }
 }
 
 const fn masked(index: u32, mask: u64, value: u64) -> SyscallArgument {
-    SyscallArgument { index, value: mask, value_two: value, op: "SCMP_CMP_MASKED_EQ" }
+    SyscallArgument {
+        index,
+        value: mask,
+        value_two: value,
+        op: "SCMP_CMP_MASKED_EQ",
+    }
 }
 
-const NATIVE: &str =
-    if cfg!(target_arch = "aarch64") { "SCMP_ARCH_AARCH64" } else { "SCMP_ARCH_X86_64" };
+const NATIVE: &str = if cfg!(target_arch = "aarch64") {
+    "SCMP_ARCH_AARCH64"
+} else {
+    "SCMP_ARCH_X86_64"
+};
 const NOT_PERMITTED: u32 = 1;
 const NO_SUCH_CALL: u32 = 38;
 /// `CLONE_NEW*`; the one missing, for time, cannot be asked of `clone`.

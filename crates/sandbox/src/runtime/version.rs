@@ -41,15 +41,24 @@ pub(super) struct Hole {
 impl Version {
     /// Reads the text of `runc --version`.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let line = text.lines().find_map(|line| line.strip_prefix("runc version "))?;
-        let commit = text.lines().find_map(|line| line.strip_prefix("commit: ")).unwrap_or("");
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("runc version "))?;
+        let commit = text
+            .lines()
+            .find_map(|line| line.strip_prefix("commit: "))
+            .unwrap_or("");
         let word = line.split_ascii_whitespace().next()?;
         let (number, rest) = match word.find(['-', '+', '~']) {
             Some(at) => word.split_at_checked(at)?,
             None => (word, ""),
         };
         let mut parts = number.split('.').map(str::parse::<u32>);
-        let number = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
+        let number = (
+            parts.next()?.ok()?,
+            parts.next()?.ok()?,
+            parts.next()?.ok()?,
+        );
         let candidate = rest
             .trim_start_matches(['-', '~'])
             .strip_prefix("rc")
@@ -59,7 +68,11 @@ impl Version {
             .into_iter()
             .find(|text| distributed.iter().any(|mark| text.contains(mark)))
             .map(|text| text.trim().to_owned());
-        Some(Self { number, candidate, package })
+        Some(Self {
+            number,
+            candidate,
+            package,
+        })
     }
 
     /// The holes that this version may have, or the one for which it is refused.
@@ -77,7 +90,11 @@ impl Version {
                 ),
                 None => format!("install {}", hole.needed),
             };
-            warnings.push(Warning { cve: hole.cve, what: hole.what, advice });
+            warnings.push(Warning {
+                cve: hole.cve,
+                what: hole.what,
+                advice,
+            });
         }
         Ok(warnings)
     }
@@ -86,7 +103,11 @@ impl Version {
         let key = |candidate: Option<u32>| candidate.unwrap_or(u32::MAX);
         let own = (self.number, key(self.candidate));
         let branch = (self.number.0, self.number.1);
-        let newest = hole.fixed.iter().map(|(major, minor, ..)| (*major, *minor)).max();
+        let newest = hole
+            .fixed
+            .iter()
+            .map(|(major, minor, ..)| (*major, *minor))
+            .max();
         let upstream = hole.fixed.iter().any(|(major, minor, patch, candidate)| {
             branch == (*major, *minor) && own >= ((*major, *minor, *patch), key(*candidate))
         });
@@ -95,9 +116,13 @@ impl Version {
     }
 
     fn backported(&self, hole: &Hole) -> bool {
-        let Some(package) = &self.package else { return false };
+        let Some(package) = &self.package else {
+            return false;
+        };
         hole.backports.iter().any(|(mark, number, least)| {
-            let revision = package.split_once(mark).and_then(|(_, rest)| leading_number(rest));
+            let revision = package
+                .split_once(mark)
+                .and_then(|(_, rest)| leading_number(rest));
             self.number == *number && revision.is_some_and(|revision| revision >= *least)
         })
     }
@@ -124,7 +149,9 @@ impl fmt::Display for Warning {
 }
 
 fn leading_number(text: &str) -> Option<u32> {
-    let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .find(|letter: char| !letter.is_ascii_digit())
+        .unwrap_or(text.len());
     text.get(..end)?.parse().ok()
 }
 

@@ -36,7 +36,8 @@ impl Layer {
         header.set_mode(0o6755);
         header.set_mtime(1_000_000_000);
         // Written as bytes: the library refuses names that this test needs.
-        let put = |field: &mut [u8], text: &str| field[..text.len()].copy_from_slice(text.as_bytes());
+        let put =
+            |field: &mut [u8], text: &str| field[..text.len()].copy_from_slice(text.as_bytes());
         put(&mut header.as_old_mut().name, name);
         put(&mut header.as_old_mut().linkname, link);
         header.set_cksum();
@@ -62,7 +63,10 @@ impl Layer {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 impl Pack {
@@ -89,17 +93,29 @@ impl Pack {
             paths.push(blobs.join(sha256(&packed)));
             descriptors.push(put(&packed, "application/vnd.oci.image.layer.v1.tar+gzip"));
         }
-        let ids: Vec<String> =
-            self.layers.iter().map(|layer| format!("sha256:{}", sha256(layer))).collect();
-        let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+        let ids: Vec<String> = self
+            .layers
+            .iter()
+            .map(|layer| format!("sha256:{}", sha256(layer)))
+            .collect();
+        let architecture = if cfg!(target_arch = "aarch64") {
+            "arm64"
+        } else {
+            "amd64"
+        };
         let config = json!({
             "architecture": architecture, "os": "linux", "config": self.config,
             "rootfs": {"type": "layers", "diff_ids": ids},
         });
-        let config = put(config.to_string().as_bytes(), "application/vnd.oci.image.config.v1+json");
+        let config = put(
+            config.to_string().as_bytes(),
+            "application/vnd.oci.image.config.v1+json",
+        );
         let manifest = json!({"schemaVersion": 2, "config": config, "layers": descriptors});
-        let manifest =
-            put(manifest.to_string().as_bytes(), "application/vnd.oci.image.manifest.v1+json");
+        let manifest = put(
+            manifest.to_string().as_bytes(),
+            "application/vnd.oci.image.manifest.v1+json",
+        );
         let index = json!({"schemaVersion": 2, "manifests": [manifest]});
         fs::write(path.join("index.json"), index.to_string()).unwrap();
         fs::write(path.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
@@ -110,13 +126,23 @@ impl Pack {
         self.unpack_within(&Bounds::default())
     }
 
-    fn unpack_within(&self, bounds: &Bounds) -> (tempfile::TempDir, Result<Image, UnpackImageError>) {
+    fn unpack_within(
+        &self,
+        bounds: &Bounds,
+    ) -> (tempfile::TempDir, Result<Image, UnpackImageError>) {
         let directory = tempfile::tempdir().unwrap();
         self.write(&directory.path().join("layout"));
         fs::write(directory.path().join("witness"), "untouched").unwrap();
-        let image = unpack(&directory.path().join("layout"), &directory.path().join("store"), bounds);
+        let image = unpack(
+            &directory.path().join("layout"),
+            &directory.path().join("store"),
+            bounds,
+        );
         // Whatever the image was, nothing outside the store has changed, and nothing half done is left.
-        assert_eq!(fs::read_to_string(directory.path().join("witness")).unwrap(), "untouched");
+        assert_eq!(
+            fs::read_to_string(directory.path().join("witness")).unwrap(),
+            "untouched"
+        );
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
         for entry in fs::read_dir(directory.path().join("store")).unwrap() {
             let name = entry.unwrap().file_name();
@@ -141,6 +167,7 @@ fn layers_hide_replace_and_keep_as_the_specification_says() {
                 .file("a/two", "2")
                 .file("b/deep/three", "3")
                 .file("hidden/below", "x")
+                .directory("usr/lib")
                 .link("lib", "usr/lib"),
         )
         .layer(
@@ -169,7 +196,9 @@ fn layers_hide_replace_and_keep_as_the_specification_says() {
 #[test]
 fn permissions_are_made_plain_and_times_kept() {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-    let (_directory, image) = Pack::default().layer(Layer::default().file("su", "x")).unpack();
+    let (_directory, image) = Pack::default()
+        .layer(Layer::default().file("su", "x"))
+        .unpack();
     let image = image.unwrap();
     let metadata = fs::metadata(image.root.join("su")).unwrap();
     assert_eq!(metadata.permissions().mode() & 0o7777, 0o755);
@@ -183,7 +212,10 @@ fn the_image_says_how_it_runs() {
     let (_directory, image) = pack.unpack();
     let config = image.unwrap().config;
     assert_eq!(config.environment, ["A=b"]);
-    assert_eq!((config.entrypoint, config.command), (vec!["/x".to_owned()], vec!["y".to_owned()]));
+    assert_eq!(
+        (config.entrypoint, config.command),
+        (vec!["/x".to_owned()], vec!["y".to_owned()])
+    );
     assert_eq!(config.directory.as_deref(), Some("/w"));
 }
 
@@ -200,7 +232,10 @@ fn an_image_is_unpacked_once() {
         }
     }
     let store = directory.path().join("store");
-    assert_eq!(unpack(&directory.path().join("layout"), &store, &Bounds::default()).unwrap(), image);
+    assert_eq!(
+        unpack(&directory.path().join("layout"), &store, &Bounds::default()).unwrap(),
+        image
+    );
 }
 
 #[test]
@@ -208,8 +243,13 @@ fn names_that_leave_the_root_are_refused() {
     assert!(refusal(Layer::default().file("../witness", "gone")).contains("leaves the root"));
     assert!(refusal(Layer::default().file("a/../../witness", "gone")).contains("leaves the root"));
     // A leading slash is the root of the image.
-    let (_directory, image) = Pack::default().layer(Layer::default().file("/witness", "in")).unpack();
-    assert_eq!(fs::read_to_string(image.unwrap().root.join("witness")).unwrap(), "in");
+    let (_directory, image) = Pack::default()
+        .layer(Layer::default().file("/witness", "in"))
+        .unpack();
+    assert_eq!(
+        fs::read_to_string(image.unwrap().root.join("witness")).unwrap(),
+        "in"
+    );
 }
 
 #[test]
@@ -218,7 +258,13 @@ fn links_that_lead_out_lead_nowhere() {
     let outside = tempfile::tempdir().unwrap();
     let target = outside.path().to_str().unwrap();
     let (_directory, image) = Pack::default()
-        .layer(Layer::default().link("out", target).link("up", "../../../../../..").file("out/file", "x").file("up/file", "y"))
+        .layer(
+            Layer::default()
+                .link("out", target)
+                .link("up", "../../../../../..")
+                .file("out/file", "x")
+                .file("up/file", "y"),
+        )
         .unpack();
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
     let image = image.unwrap();
@@ -226,7 +272,9 @@ fn links_that_lead_out_lead_nowhere() {
     // A file over a link replaces the link and not what it leads to.
     let victim = outside.path().join("victim");
     fs::write(&victim, "kept").unwrap();
-    let layer = Layer::default().link("v", victim.to_str().unwrap()).file("v", "changed");
+    let layer = Layer::default()
+        .link("v", victim.to_str().unwrap())
+        .file("v", "changed");
     let (_directory, image) = Pack::default().layer(layer).unpack();
     assert!(image.is_ok());
     assert_eq!(fs::read_to_string(&victim).unwrap(), "kept");
@@ -235,13 +283,22 @@ fn links_that_lead_out_lead_nowhere() {
 #[test]
 fn hard_links_stay_inside_and_name_files_only() {
     let hard = |name: &str, target: &str| {
-        Layer::default().file("real", "r").link("soft", "/etc/passwd").entry(EntryType::Link, name, target, b"")
+        Layer::default()
+            .file("real", "r")
+            .link("soft", "/etc/passwd")
+            .entry(EntryType::Link, name, target, b"")
     };
     let (_directory, image) = Pack::default().layer(hard("copy", "real")).unpack();
-    assert_eq!(fs::read_to_string(image.unwrap().root.join("copy")).unwrap(), "r");
+    assert_eq!(
+        fs::read_to_string(image.unwrap().root.join("copy")).unwrap(),
+        "r"
+    );
     assert!(refusal(hard("x", "../../etc/passwd")).contains("leaves the root"));
     let (_directory, image) = Pack::default().layer(hard("x", "/etc/passwd")).unpack();
-    assert!(matches!(image, Err(UnpackImageError::File { .. })), "the host's file is not in the image");
+    assert!(
+        matches!(image, Err(UnpackImageError::File { .. })),
+        "the host's file is not in the image"
+    );
     let (_directory, image) = Pack::default().layer(hard("x", "soft")).unpack();
     assert!(matches!(image, Err(UnpackImageError::File { .. })));
 }
@@ -258,31 +315,77 @@ fn devices_pipes_and_unknown_things_are_refused() {
 #[test]
 fn whiteouts_without_a_name_are_refused() {
     for name in [".wh.", ".wh..", ".wh...", ".wh..wh.plnk"] {
-        assert!(refusal(Layer::default().file(name, "")).contains("whiteout"), "{name}");
+        assert!(
+            refusal(Layer::default().file(name, "")).contains("whiteout"),
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn places_of_the_sandbox_are_directories_whatever_the_image_put_there() {
-    let layer = Layer::default().link("proc", "/").file("dev", "x").link("sys", "etc").link("models", "..");
+    let layer = Layer::default()
+        .link("proc", "/")
+        .file("dev", "x")
+        .link("sys", "etc")
+        .link("models", "..");
     let (_directory, image) = Pack::default().layer(layer).unpack();
     let root = image.unwrap().root;
-    for place in ["proc", "dev", "tmp", "models", ".casemate", "sys/devices/system/cpu"] {
-        assert!(fs::symlink_metadata(root.join(place)).unwrap().is_dir(), "{place}");
+    for place in [
+        "proc",
+        "dev",
+        "tmp",
+        "models",
+        ".casemate",
+        "sys/devices/system/cpu",
+    ] {
+        assert!(
+            fs::symlink_metadata(root.join(place)).unwrap().is_dir(),
+            "{place}"
+        );
     }
 }
 
 #[test]
 fn more_than_allowed_is_refused() {
-    let layer = || Layer::default().file("a", &"x".repeat(100_000)).file("b", "").file("c", "");
+    let layer = || {
+        Layer::default()
+            .file("a", &"x".repeat(100_000))
+            .file("b", "")
+            .file("c", "")
+    };
     let within = |bounds: Bounds| Pack::default().layer(layer()).unpack_within(&bounds).1;
-    let bytes = within(Bounds { bytes: 50_000, ..Bounds::default() });
-    assert!(matches!(bytes, Err(UnpackImageError::TooMuch { what: "bytes", .. })), "{bytes:?}");
-    let entries = within(Bounds { entries: 2, ..Bounds::default() });
-    assert!(matches!(entries, Err(UnpackImageError::TooMuch { what: "entries", .. })));
-    let layers = within(Bounds { layers: 0, ..Bounds::default() });
-    assert!(matches!(layers, Err(UnpackImageError::TooMuch { what: "layers", .. })));
-    let document = within(Bounds { document_bytes: 10, ..Bounds::default() });
+    let bytes = within(Bounds {
+        bytes: 50_000,
+        ..Bounds::default()
+    });
+    assert!(
+        matches!(bytes, Err(UnpackImageError::TooMuch { what: "bytes", .. })),
+        "{bytes:?}"
+    );
+    let entries = within(Bounds {
+        entries: 2,
+        ..Bounds::default()
+    });
+    assert!(matches!(
+        entries,
+        Err(UnpackImageError::TooMuch {
+            what: "entries",
+            ..
+        })
+    ));
+    let layers = within(Bounds {
+        layers: 0,
+        ..Bounds::default()
+    });
+    assert!(matches!(
+        layers,
+        Err(UnpackImageError::TooMuch { what: "layers", .. })
+    ));
+    let document = within(Bounds {
+        document_bytes: 10,
+        ..Bounds::default()
+    });
     assert!(matches!(document, Err(UnpackImageError::TooMuch { .. })));
     assert!(within(Bounds::default()).is_ok());
 }
@@ -294,8 +397,14 @@ fn a_small_blob_that_unpacks_to_much_is_refused() {
     layer.resize(64 << 20, 0);
     let mut pack = Pack::default();
     pack.layers.push(layer);
-    let (_directory, image) = pack.unpack_within(&Bounds { bytes: 1 << 20, ..Bounds::default() });
-    assert!(matches!(image, Err(UnpackImageError::TooMuch { what: "bytes", .. })), "{image:?}");
+    let (_directory, image) = pack.unpack_within(&Bounds {
+        bytes: 1 << 20,
+        ..Bounds::default()
+    });
+    assert!(
+        matches!(image, Err(UnpackImageError::TooMuch { what: "bytes", .. })),
+        "{image:?}"
+    );
 }
 
 #[test]
@@ -309,7 +418,9 @@ fn altered_blobs_are_refused() {
             "layer" => blobs[0].clone(),
             _ => {
                 let all = fs::read_dir(layout.join("blobs/sha256")).unwrap();
-                all.map(|blob| blob.unwrap().path()).find(|path| !blobs.contains(path)).unwrap()
+                all.map(|blob| blob.unwrap().path())
+                    .find(|path| !blobs.contains(path))
+                    .unwrap()
             }
         };
         let mut bytes = fs::read(&victim).unwrap();
@@ -318,7 +429,10 @@ fn altered_blobs_are_refused() {
         bytes[at] ^= 1;
         fs::write(&victim, bytes).unwrap();
         let image = unpack(&layout, &directory.path().join("store"), &Bounds::default());
-        assert!(matches!(image, Err(UnpackImageError::Altered { .. })), "{flip}: {image:?}");
+        assert!(
+            matches!(image, Err(UnpackImageError::Altered { .. })),
+            "{flip}: {image:?}"
+        );
     }
 }
 
@@ -326,7 +440,9 @@ fn altered_blobs_are_refused() {
 fn an_archive_of_a_layout_is_the_same_image() {
     let directory = tempfile::tempdir().unwrap();
     let layout = directory.path().join("layout");
-    Pack::default().layer(Layer::default().file("a", "x")).write(&layout);
+    Pack::default()
+        .layer(Layer::default().file("a", "x"))
+        .write(&layout);
     let archive = directory.path().join("image.tar");
     let mut builder = Builder::new(fs::File::create(&archive).unwrap());
     builder.append_dir_all(".", &layout).unwrap();
@@ -335,7 +451,10 @@ fn an_archive_of_a_layout_is_the_same_image() {
     let from_directory = unpack(&layout, &one, &Bounds::default()).unwrap();
     let from_archive = unpack(&archive, &two, &Bounds::default()).unwrap();
     assert_eq!(from_directory.digest, from_archive.digest);
-    assert_eq!(fs::read_to_string(from_archive.root.join("a")).unwrap(), "x");
+    assert_eq!(
+        fs::read_to_string(from_archive.root.join("a")).unwrap(),
+        "x"
+    );
     assert_eq!(fs::read_dir(&two).unwrap().count(), 1);
 }
 
@@ -343,20 +462,39 @@ fn an_archive_of_a_layout_is_the_same_image() {
 fn an_archive_cannot_write_beside_its_blobs() {
     let directory = tempfile::tempdir().unwrap();
     let archive = directory.path().join("image.tar");
-    let layer = Layer::default().file("../witness", "gone").file("blobs/sha256/../../../witness", "gone");
+    let layer = Layer::default()
+        .file("../witness", "gone")
+        .file("blobs/sha256/../../../witness", "gone");
     fs::write(&archive, layer.bytes()).unwrap();
-    assert!(unpack(&archive, &directory.path().join("store"), &Bounds::default()).is_err());
+    assert!(
+        unpack(
+            &archive,
+            &directory.path().join("store"),
+            &Bounds::default()
+        )
+        .is_err()
+    );
     assert!(!directory.path().join("witness").exists());
-    assert_eq!(fs::read_dir(directory.path().join("store")).unwrap().count(), 0);
+    assert_eq!(
+        fs::read_dir(directory.path().join("store"))
+            .unwrap()
+            .count(),
+        0
+    );
 }
 
 #[test]
 fn a_stage_runs_what_its_image_says() {
     lab::run(3300, |lab| {
         let mut layer = Layer::default();
-        let libraries = std::process::Command::new("ldd").arg("/bin/sh").output().unwrap();
+        let libraries = std::process::Command::new("ldd")
+            .arg("/bin/sh")
+            .output()
+            .unwrap();
         let libraries = String::from_utf8(libraries.stdout).unwrap();
-        let paths = libraries.split_ascii_whitespace().filter(|word| word.starts_with('/'));
+        let paths = libraries
+            .split_ascii_whitespace()
+            .filter(|word| word.starts_with('/'));
         for path in paths.chain(["/bin/sh"]) {
             layer = layer.entry(EntryType::Regular, &path[1..], "", &fs::read(path).unwrap());
         }
@@ -369,8 +507,17 @@ fn a_stage_runs_what_its_image_says() {
         // The store is closed to everybody but root, as the daemon's is.
         let private = lab.path("private");
         fs::create_dir(&private).unwrap();
-        fs::set_permissions(&private, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-        let image = unpack(&lab.path("layout"), &private.join("images"), &Bounds::default()).unwrap();
+        fs::set_permissions(
+            &private,
+            std::os::unix::fs::PermissionsExt::from_mode(0o700),
+        )
+        .unwrap();
+        let image = unpack(
+            &lab.path("layout"),
+            &private.join("images"),
+            &Bounds::default(),
+        )
+        .unwrap();
         let mut request = lab.request(&[]);
         request.root = RootFileSystem::Image(image);
         request.models = vec![casemate_sandbox::plan::ModelView {

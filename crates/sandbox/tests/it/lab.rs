@@ -11,9 +11,7 @@ use std::time::{Duration, Instant};
 
 use casemate_linux::namespace;
 use casemate_sandbox::bundle::Bundle;
-use casemate_sandbox::plan::{
-    HostFacts, Plan, RootFileSystem, StageLimits, StageRequest, plan,
-};
+use casemate_sandbox::plan::{HostFacts, Plan, RootFileSystem, StageLimits, StageRequest, plan};
 use casemate_sandbox::runtime::Runc;
 use casemate_sandbox::stage::{self, Created, RunStageError, Serving};
 
@@ -55,11 +53,19 @@ pub(crate) fn run(slot: u16, test: impl FnOnce(&Lab) + Send + 'static) {
                 return;
             }
         };
-        let lab = Lab { directory, runc, slot };
+        let lab = Lab {
+            directory,
+            runc,
+            slot,
+        };
         test(&lab);
         let left = casemate_linux::mount::list(lab.directory.path()).unwrap();
         assert_eq!(left, [], "mounts are left");
-        assert_eq!(lab.runc.containers().unwrap(), Vec::<String>::new(), "containers are left");
+        assert_eq!(
+            lab.runc.containers().unwrap(),
+            Vec::<String>::new(),
+            "containers are left"
+        );
     });
     if let Err(panic) = outcome.join() {
         std::panic::resume_unwind(panic);
@@ -72,7 +78,14 @@ fn init() -> Option<&'static Path> {
     INIT.get_or_init(|| {
         let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
         let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "casemate-init", "--target", &target])
+            .args([
+                "build",
+                "--quiet",
+                "--package",
+                "casemate-init",
+                "--target",
+                &target,
+            ])
             .env("RUSTFLAGS", "-C target-feature=+crt-static")
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .status()
@@ -139,7 +152,9 @@ impl Lab {
     /// Runs a script to its end and returns what it wrote.
     pub(crate) fn output(&self, request: &StageRequest) -> String {
         let (serving, output) = self.serve(request);
-        wait_for("the script", Duration::from_secs(60), || serving.exit().unwrap());
+        wait_for("the script", Duration::from_secs(60), || {
+            serving.exit().unwrap()
+        });
         serving.stop(Duration::ZERO).unwrap();
         self.remove_network();
         output.text()
@@ -150,7 +165,11 @@ impl Lab {
     }
 
     pub(crate) fn null() -> OwnedFd {
-        File::options().write(true).open("/dev/null").unwrap().into()
+        File::options()
+            .write(true)
+            .open("/dev/null")
+            .unwrap()
+            .into()
     }
 }
 
@@ -159,7 +178,10 @@ pub(crate) struct Output(PathBuf);
 impl Output {
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
-        File::open(&self.0).unwrap().read_to_string(&mut text).unwrap();
+        File::open(&self.0)
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
         text
     }
 }
@@ -171,7 +193,10 @@ pub(crate) fn wait_for<T>(what: &str, longest: Duration, look: impl Fn() -> Opti
         if let Some(found) = look() {
             return found;
         }
-        assert!(began.elapsed() < longest, "{what} did not come within {longest:?}");
+        assert!(
+            began.elapsed() < longest,
+            "{what} did not come within {longest:?}"
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
 }

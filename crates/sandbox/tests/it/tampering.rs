@@ -8,16 +8,24 @@ use casemate_sandbox::stage::RunStageError;
 use crate::lab;
 
 /// What the first process says about a plan whose runtime configuration was changed.
-fn mismatches(slot: u16, change: impl Fn(&mut Plan) + Send + 'static, expected: &'static [&'static str]) {
+fn mismatches(
+    slot: u16,
+    change: impl Fn(&mut Plan) + Send + 'static,
+    expected: &'static [&'static str],
+) {
     lab::run(slot, move |lab| {
         let mut plan = plan(&lab.shell("echo served")).unwrap();
         change(&mut plan);
         let (created, output) = lab.create(&plan).unwrap();
         let error = created.confine().unwrap_err();
         lab.remove_network();
-        let RunStageError::Mismatch(differences) = error else { panic!("{error:?}: {}", output.text()) };
-        let found: Vec<&str> =
-            differences.iter().map(|Difference { what, .. }| what.as_str()).collect();
+        let RunStageError::Mismatch(differences) = error else {
+            panic!("{error:?}: {}", output.text())
+        };
+        let found: Vec<&str> = differences
+            .iter()
+            .map(|Difference { what, .. }| what.as_str())
+            .collect();
         assert_eq!(found, expected, "{differences:?}");
         assert_eq!(output.text(), "");
     });
@@ -27,7 +35,13 @@ fn mismatches(slot: u16, change: impl Fn(&mut Plan) + Send + 'static, expected: 
 fn a_capability_is_found() {
     mismatches(
         3100,
-        |plan| plan.config.process.capabilities.bounding.push("CAP_NET_RAW".to_owned()),
+        |plan| {
+            plan.config
+                .process
+                .capabilities
+                .bounding
+                .push("CAP_NET_RAW".to_owned())
+        },
         &["capabilities"],
     );
 }
@@ -46,11 +60,11 @@ fn new_privileges_are_found() {
 }
 
 #[test]
-fn another_user_is_found() {
+fn another_group_is_found() {
     mismatches(
         3102,
-        |plan| plan.config.process.user.uid = 1001,
-        &["user ids"],
+        |plan| plan.config.process.user.gid = 1001,
+        &["group ids"],
     );
 }
 
@@ -74,7 +88,11 @@ fn a_mount_more_or_a_flag_less_is_found() {
                 source: "tmpfs".to_owned(),
                 options: Vec::new(),
             });
-            let scratch = plan.config.mounts.iter_mut().find(|mount| mount.destination == "/tmp");
+            let scratch = plan
+                .config
+                .mounts
+                .iter_mut()
+                .find(|mount| mount.destination == "/tmp");
             scratch.unwrap().options.retain(|option| option != "noexec");
         },
         &["mount `/tmp`: flags", "mount `/tmp/more`"],
@@ -85,8 +103,13 @@ fn a_mount_more_or_a_flag_less_is_found() {
 fn a_path_that_is_not_covered_is_found() {
     mismatches(
         3105,
-        |plan| plan.config.linux.masked_paths.retain(|path| path != "/proc/kcore"),
-        &["cover of `/proc/kcore`"],
+        |plan| {
+            plan.config
+                .linux
+                .masked_paths
+                .retain(|path| path != "/proc/cmdline")
+        },
+        &["cover of `/proc/cmdline`"],
     );
 }
 
@@ -94,7 +117,12 @@ fn a_path_that_is_not_covered_is_found() {
 fn a_higher_limit_is_found() {
     mismatches(
         3106,
-        |plan| plan.config.process.rlimits.retain(|limit| limit.kind != "RLIMIT_CORE"),
+        |plan| {
+            plan.config
+                .process
+                .rlimits
+                .retain(|limit| limit.kind != "RLIMIT_CORE")
+        },
         &["resource limit `Max core file size`"],
     );
 }
@@ -103,7 +131,12 @@ fn a_higher_limit_is_found() {
 fn a_shared_namespace_is_found() {
     mismatches(
         3107,
-        |plan| plan.config.linux.namespaces.retain(|namespace| namespace.kind != "ipc"),
+        |plan| {
+            plan.config
+                .linux
+                .namespaces
+                .retain(|namespace| namespace.kind != "ipc")
+        },
         &["ipc namespace"],
     );
 }
@@ -116,9 +149,12 @@ fn other_limits_of_the_control_group_are_found_before_anything_runs() {
         // The check compares what is in force with the plan; so the plan says less than is set.
         let network = lab.path("networks/stage");
         casemate_linux::namespace::create_network(&network).unwrap();
-        let bundle = casemate_sandbox::bundle::Bundle::prepare(&tampered, &lab.path("bundles/stage")).unwrap();
+        let bundle =
+            casemate_sandbox::bundle::Bundle::prepare(&tampered, &lab.path("bundles/stage"))
+                .unwrap();
         tampered.config.linux.resources.pids.limit -= 1;
-        let error = casemate_sandbox::stage::create(&lab.runc, &tampered, bundle, lab::Lab::null()).unwrap_err();
+        let error = casemate_sandbox::stage::create(&lab.runc, &tampered, bundle, lab::Lab::null())
+            .unwrap_err();
         lab.remove_network();
         assert!(matches!(error, RunStageError::Limits { .. }), "{error:?}");
     });
