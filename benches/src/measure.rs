@@ -53,7 +53,10 @@ pub(crate) fn processor_time(pid: u32) -> anyhow::Result<Duration> {
     let mut nanoseconds = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         let text = fs::read_to_string(thread?.path().join("schedstat"))?;
-        let spent = text.split(' ').next().and_then(|word| word.parse::<u64>().ok());
+        let spent = text
+            .split(' ')
+            .next()
+            .and_then(|word| word.parse::<u64>().ok());
         nanoseconds += spent.context("schedstat")?;
     }
     Ok(Duration::from_nanos(nanoseconds))
@@ -62,7 +65,10 @@ pub(crate) fn processor_time(pid: u32) -> anyhow::Result<Duration> {
 /// Resident memory of a process in bytes.
 pub(crate) fn resident(pid: u32) -> anyhow::Result<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .context("VmRSS")?;
     let kibibytes: f64 = line.trim().trim_end_matches(" kB").trim().parse()?;
     Ok(kibibytes * 1024.0)
 }

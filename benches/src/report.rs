@@ -139,9 +139,17 @@ pub(crate) fn page(lines: &[Line]) -> anyhow::Result<String> {
     );
     let date = Command::new("date").arg("+%Y-%m-%d").output()?;
     let kernel = Command::new("uname").arg("-sr").output()?;
-    writeln!(page, "- date: {}", String::from_utf8_lossy(&date.stdout).trim())?;
+    writeln!(
+        page,
+        "- date: {}",
+        String::from_utf8_lossy(&date.stdout).trim()
+    )?;
     writeln!(page, "- machine: {}", machine())?;
-    writeln!(page, "- kernel: {}\n", String::from_utf8_lossy(&kernel.stdout).trim())?;
+    writeln!(
+        page,
+        "- kernel: {}\n",
+        String::from_utf8_lossy(&kernel.stdout).trim()
+    )?;
     page.push_str("| what | ours | peer | theirs | ratio | bar | reached |\n");
     page.push_str("|---|---|---|---|---|---|---|\n");
     for line in lines {
@@ -162,9 +170,16 @@ pub(crate) fn page(lines: &[Line]) -> anyhow::Result<String> {
 
 fn machine() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = text.lines().find_map(|line| line.strip_prefix("model name"));
-    let model = model.unwrap_or_default().trim_start_matches([' ', '\t', ':']);
-    let count = text.lines().filter(|line| line.starts_with("processor")).count();
+    let model = text
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"));
+    let model = model
+        .unwrap_or_default()
+        .trim_start_matches([' ', '\t', ':']);
+    let count = text
+        .lines()
+        .filter(|line| line.starts_with("processor"))
+        .count();
     format!("{count} x {model}")
 }
 

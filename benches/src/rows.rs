@@ -3,7 +3,7 @@
 mod gate;
 mod load;
 mod peers;
-// mod sandbox;
+mod sandbox;
 mod server;
 mod weights;
 
@@ -11,8 +11,20 @@ use crate::report::Row;
 
 /// All of them.
 pub(crate) const ALL: &[Row] = &[
-    Row { name: "gate", measure: gate::measure },
-    Row { name: "weights", measure: weights::measure },
-    Row { name: "first-token", measure: server::measure },
-    // start
+    Row {
+        name: "gate",
+        measure: gate::measure,
+    },
+    Row {
+        name: "weights",
+        measure: weights::measure,
+    },
+    Row {
+        name: "first-token",
+        measure: server::measure,
+    },
+    Row {
+        name: "start",
+        measure: sandbox::measure,
+    },
 ];

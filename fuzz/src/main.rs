@@ -13,6 +13,7 @@ mod targets;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
@@ -20,7 +21,17 @@ use anyhow::{Context as _, bail, ensure};
 use mutate::Mutator;
 use targets::{TARGETS, Target};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
     let mut corpus = None;
     let mut seconds = 2;
     let mut wanted = Vec::new();
@@ -77,7 +88,11 @@ fn replay(target: &Target, corpus: &Path, limit: Duration) -> anyhow::Result<usi
             }
         }
     }
-    println!("fuzz {}: {} seeds, {count} inputs, held", target.name, seeds.len());
+    println!(
+        "fuzz {}: {} seeds, {count} inputs, held",
+        target.name,
+        seeds.len()
+    );
     Ok(0)
 }
 

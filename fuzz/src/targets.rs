@@ -9,6 +9,92 @@ pub(crate) struct Target {
 }
 
 pub(crate) const TARGETS: &[Target] = &[
-    Target { name: "enclosure", body: casemate_core::fuzz::fuzz_enclosure },
-    Target { name: "profile", body: casemate_core::fuzz::fuzz_profile },
+    Target {
+        name: "enclosure",
+        body: casemate_core::fuzz::fuzz_enclosure,
+    },
+    Target {
+        name: "profile",
+        body: casemate_core::fuzz::fuzz_profile,
+    },
+    Target {
+        name: "route",
+        body: casemate_core::fuzz::fuzz_route,
+    },
+    Target {
+        name: "json-body",
+        body: casemate_core::fuzz::fuzz_json,
+    },
+    Target {
+        name: "admission",
+        body: casemate_core::fuzz::fuzz_admission,
+    },
+    Target {
+        name: "jws",
+        body: casemate_identity::fuzz::fuzz_jws,
+    },
+    Target {
+        name: "jwk",
+        body: casemate_identity::fuzz::fuzz_jwk,
+    },
+    Target {
+        name: "claims",
+        body: casemate_identity::fuzz::fuzz_claims,
+    },
+    Target {
+        name: "discovery",
+        body: casemate_identity::fuzz::fuzz_discovery,
+    },
+    Target {
+        name: "x509",
+        body: casemate_identity::fuzz::fuzz_x509,
+    },
+    Target {
+        name: "sealed-header",
+        body: casemate_weights::fuzz::fuzz_header,
+    },
+    Target {
+        name: "bundle",
+        body: casemate_weights::fuzz::fuzz_bundle,
+    },
+    Target {
+        name: "statement",
+        body: casemate_weights::fuzz::fuzz_statement,
+    },
+    Target {
+        name: "index",
+        body: casemate_weights::fuzz::fuzz_index,
+    },
+    Target {
+        name: "model-path",
+        body: casemate_weights::fuzz::fuzz_path,
+    },
+    Target {
+        name: "probe-order",
+        body: casemate_isolation::fuzz::fuzz_order,
+    },
+    Target {
+        name: "probe-message",
+        body: casemate_isolation::fuzz::fuzz_message,
+    },
+    Target {
+        name: "evidence",
+        body: casemate_isolation::fuzz::fuzz_evidence,
+    },
+    Target {
+        name: "image-documents",
+        body: casemate_sandbox::fuzz::fuzz_image_documents,
+    },
+    Target {
+        name: "layer-name",
+        body: casemate_sandbox::fuzz::fuzz_layer_name,
+    },
+    Target {
+        name: "mountinfo",
+        body: casemate_sandbox::fuzz::fuzz_mountinfo,
+    },
+    Target {
+        name: "request-head",
+        body: casemate_gate::fuzz::fuzz_head,
+    },
 ];

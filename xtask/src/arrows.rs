@@ -155,7 +155,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (TESTKIT, LIBRARIES),
     ("casemate-claims", LIBRARIES_AND_TESTKIT),
     ("casemate-e2e", LIBRARIES_AND_TESTKIT),
-    ("casemate-fuzz", LIBRARIES),
+    ("casemate-fuzz", FUZZED),
     ("casemate-benches", LIBRARIES_AND_TESTKIT),
     ("xtask", &[]),
     (
@@ -182,5 +182,15 @@ const LIBRARIES_AND_TESTKIT: &[&str] = &[
     "casemate-linux",
     "casemate-sandbox",
     TESTKIT,
+    "casemate-weights",
+];
+
+/// The libraries, and the one program whose parser of hostile bytes is its own.
+const FUZZED: &[&str] = &[
+    "casemate-core",
+    "casemate-gate",
+    "casemate-identity",
+    "casemate-isolation",
+    "casemate-sandbox",
     "casemate-weights",
 ];

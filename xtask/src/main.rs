@@ -23,6 +23,8 @@ mod setup;
 mod shell;
 mod test;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -62,8 +64,18 @@ enum Action {
     FuzzSmoke,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().action {
+fn main() -> ExitCode {
+    match run(Arguments::parse().action) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(action: Action) -> anyhow::Result<()> {
+    match action {
         Action::Setup(arguments) => setup::run(&arguments),
         Action::Build => build::run(build::Profile::Dev).map(drop),
         Action::Demo(arguments) => demo::run(&arguments),

@@ -95,8 +95,11 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Line>> {
         let spent = processor_time(pid)?.saturating_sub(before);
         Ok(spent.as_secs_f64() * 1e6 / 4000.0)
     };
-    let (mine, peer) =
-        alternate(5, || per_request(&ours, gate), || per_request(&theirs, envoy.pid()))?;
+    let (mine, peer) = alternate(
+        5,
+        || per_request(&ours, gate),
+        || per_request(&theirs, envoy.pid()),
+    )?;
     let mut lines = vec![Line::cheaper(
         "gate: processor time a request, saturated",
         "µs",
@@ -157,7 +160,9 @@ fn gate_pid() -> anyhow::Result<u32> {
         let path = entry?.path();
         let comm = fs::read_to_string(path.join("comm")).unwrap_or_default();
         if comm.trim() == "casemate-gate"
-            && let Some(pid) = path.file_name().and_then(|name| name.to_str()?.parse().ok())
+            && let Some(pid) = path
+                .file_name()
+                .and_then(|name| name.to_str()?.parse().ok())
         {
             found.push(pid);
         }

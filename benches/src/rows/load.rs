@@ -96,7 +96,9 @@ fn each_connection(
             .collect();
         let mut all = Vec::new();
         for one in running {
-            let took = one.join().map_err(|_| anyhow::anyhow!("a connection panicked"))??;
+            let took = one
+                .join()
+                .map_err(|_| anyhow::anyhow!("a connection panicked"))??;
             all.extend(took);
         }
         Ok(all)
@@ -107,7 +109,12 @@ fn exchange(stream: &mut dyn Stream, request: &Request) -> anyhow::Result<()> {
     stream.write_all(&request.bytes("127.0.0.1"))?;
     let mut reader = stream;
     let answer = read_answer(&mut reader, |_| true)?;
-    ensure!(answer.head.status == 200, "answered {}: {}", answer.head.status, answer.text());
+    ensure!(
+        answer.head.status == 200,
+        "answered {}: {}",
+        answer.head.status,
+        answer.text()
+    );
     Ok(())
 }
 

@@ -35,7 +35,13 @@ impl Envoy {
         fs::write(&file, configuration(policy).to_string())?;
         let log = fs::File::create(directory.join("envoy.log"))?;
         let child = Command::new(Tools::locate().envoy()?)
-            .args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"])
+            .args([
+                "--concurrency",
+                "1",
+                "--disable-hot-restart",
+                "--log-level",
+                "warning",
+            ])
             .arg("--config-path")
             .arg(&file)
             .stdin(Stdio::null())

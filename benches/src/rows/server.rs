@@ -53,8 +53,10 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Line>> {
             Ok(up + token)
         },
     )?;
-    let (mine, peer) =
-        (crate::measure::median(sealed_question), crate::measure::median(plain_question));
+    let (mine, peer) = (
+        crate::measure::median(sealed_question),
+        crate::measure::median(plain_question),
+    );
     Ok(vec![
         Line::cheaper(
             "from start to the first token (ours: attest, open, confine, probe, serve, two gates)",
@@ -100,9 +102,15 @@ impl Plain {
     fn prepare(node: &Node, tools: &Tools) -> anyhow::Result<Self> {
         let directory = node.path("plain");
         fs::create_dir(&directory)?;
-        fs::copy(checkout().join("examples/chat/serve.py"), directory.join("serve.py"))?;
+        fs::copy(
+            checkout().join("examples/chat/serve.py"),
+            directory.join("serve.py"),
+        )?;
         std::os::unix::fs::symlink(tools.llama_packages()?, directory.join("packages"))?;
-        Ok(Self { directory, model: tools.model()? })
+        Ok(Self {
+            directory,
+            model: tools.model()?,
+        })
     }
 
     fn start(&self) -> anyhow::Result<Running> {
@@ -110,7 +118,10 @@ impl Plain {
         let child = Command::new("/usr/bin/python3")
             .arg(self.directory.join("serve.py"))
             .arg(format!("--model={}", self.model.display()))
-            .args(["--alias=smollm2-135m-instruct@1", &format!("--port={}", address.port())])
+            .args([
+                "--alias=smollm2-135m-instruct@1",
+                &format!("--port={}", address.port()),
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -25,9 +25,19 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Line>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut bench = Command::new(cargo);
     bench.current_dir(checkout()).env("PATH", path);
-    bench.args(["bench", "--quiet", "--package", "casemate-weights", "--", "--json"]);
+    bench.args([
+        "bench",
+        "--quiet",
+        "--package",
+        "casemate-weights",
+        "--",
+        "--json",
+    ]);
     let printed = output(&mut bench)?;
-    let array = printed.find('[').and_then(|at| printed.get(at..)).context("no JSON array")?;
+    let array = printed
+        .find('[')
+        .and_then(|at| printed.get(at..))
+        .context("no JSON array")?;
     let rows: Vec<Value> = serde_json::from_str(array.trim())?;
     rows.iter().map(line).collect()
 }
@@ -35,10 +45,16 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Line>> {
 fn line(row: &Value) -> anyhow::Result<Line> {
     let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default();
     let number = |name: &str| {
-        row.get(name).and_then(Value::as_f64).with_context(|| format!("{name} in {row}"))
+        row.get(name)
+            .and_then(Value::as_f64)
+            .with_context(|| format!("{name} in {row}"))
     };
-    let (ours, peer, ratio, bar) =
-        (number("ours")?, number("peer")?, number("ratio")?, number("bar")?);
+    let (ours, peer, ratio, bar) = (
+        number("ours")?,
+        number("peer")?,
+        number("ratio")?,
+        number("bar")?,
+    );
     Ok(Line {
         what: text("row").to_owned(),
         ours: format!("{ours:.2} {}", text("unit")),

@@ -38,6 +38,9 @@ fn c01_a_datagram_does_not_arrive_anywhere() {
             }
         }
     });
-    let reference = Reference { what: "a container on a shared network", attempt: arrived(&lab) };
+    let reference = Reference {
+        what: "a container on a shared network",
+        attempt: arrived(&lab),
+    };
     judge("C01", &ours, &without, Some(reference));
 }

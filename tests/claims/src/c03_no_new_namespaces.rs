@@ -15,7 +15,14 @@ fn c03_a_user_namespace_is_refused() {
     // one that the first process adds.
     let without = lab.without(&["user-namespace"], |plan| {
         plan.config.linux.seccomp.syscalls[0].names.push("unshare");
-        forget(&mut plan.confinement.denied_syscalls, |name| name == "unshare");
+        forget(&mut plan.confinement.denied_syscalls, |name| {
+            name == "unshare"
+        });
     });
-    judge("C03", &ours, &without, lab.reference(&["user-namespace"], |_| {}));
+    judge(
+        "C03",
+        &ours,
+        &without,
+        lab.reference(&["user-namespace"], |_| {}),
+    );
 }

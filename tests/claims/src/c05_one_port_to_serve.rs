@@ -11,7 +11,13 @@ fn c05_another_port_cannot_be_bound() {
     needs_host!();
     let lab = Lab::new();
     let ours = lab.ours(&["bind", "8001"]);
-    let without =
-        lab.without(&["bind", "8001"], |plan| plan.confinement.landlock.bind.push(8001));
-    judge("C05", &ours, &without, lab.reference(&["bind", "8001"], |_| {}));
+    let without = lab.without(&["bind", "8001"], |plan| {
+        plan.confinement.landlock.bind.push(8001)
+    });
+    judge(
+        "C05",
+        &ours,
+        &without,
+        lab.reference(&["bind", "8001"], |_| {}),
+    );
 }

@@ -15,6 +15,11 @@ fn c08_files_that_tell_of_the_host_read_as_empty() {
             forget(&mut plan.config.linux.masked_paths, |masked| masked == path);
             forget(&mut plan.confinement.masked, |masked| masked == path);
         });
-        judge(&format!("C08 {path}"), &ours, &without, lab.reference(&["read", path], |_| {}));
+        judge(
+            &format!("C08 {path}"),
+            &ours,
+            &without,
+            lab.reference(&["read", path], |_| {}),
+        );
     }
 }

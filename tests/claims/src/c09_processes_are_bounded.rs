@@ -21,5 +21,10 @@ fn c09_more_threads_than_planned_cannot_be_started() {
         let processes = plan.confinement.limits.get_mut("Max processes").unwrap();
         (processes.soft, processes.hard) = (Some(1000), Some(1000));
     });
-    judge("C09", &ours, &without, lab.reference(&["threads", "200"], |_| {}));
+    judge(
+        "C09",
+        &ours,
+        &without,
+        lab.reference(&["threads", "200"], |_| {}),
+    );
 }

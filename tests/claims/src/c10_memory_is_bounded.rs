@@ -15,5 +15,10 @@ fn c10_more_memory_than_planned_is_not_given() {
         memory.limit = 400 << 20;
         memory.swap = memory.swap.map(|_| 400 << 20);
     });
-    judge("C10", &ours, &without, lab.reference(&["memory", "200"], |_| {}));
+    judge(
+        "C10",
+        &ours,
+        &without,
+        lab.reference(&["memory", "200"], |_| {}),
+    );
 }

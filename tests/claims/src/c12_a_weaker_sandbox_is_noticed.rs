@@ -50,7 +50,9 @@ const WEAKENINGS: &[(&str, fn(&mut Plan))] = &[
     }),
     ("a writable root", |plan| plan.config.root.readonly = false),
     ("an unmasked file", |plan| {
-        forget(&mut plan.config.linux.masked_paths, |path| path == "/proc/interrupts");
+        forget(&mut plan.config.linux.masked_paths, |path| {
+            path == "/proc/interrupts"
+        });
     }),
     ("a mount more", |plan| {
         let mut mount = plan.config.mounts[0].clone();
@@ -69,6 +71,8 @@ const WEAKENINGS: &[(&str, fn(&mut Plan))] = &[
     }),
     ("another user", |plan| plan.config.process.user.uid = 1001),
     ("the host's name", |plan| {
-        forget(&mut plan.config.linux.namespaces, |namespace| namespace.kind == "uts");
+        forget(&mut plan.config.linux.namespaces, |namespace| {
+            namespace.kind == "uts"
+        });
     }),
 ];

@@ -15,7 +15,8 @@ fn c20_a_killed_daemon_takes_its_gates_with_it() {
     let provider = IdentityProvider::start(&Tools::locate()).unwrap();
     let mut node = Node::start().unwrap();
     let stand_in = StandIn::prepare(&node, &provider, "answer").unwrap();
-    node.run_casemate(&["up", &stand_in.file().display().to_string()]).unwrap();
+    node.run_casemate(&["up", &stand_in.file().display().to_string()])
+        .unwrap();
     TcpStream::connect(stand_in.gate()).expect("the gate listens while the daemon lives");
     node.kill();
     let ours = reach(stand_in.gate());
@@ -23,20 +24,30 @@ fn c20_a_killed_daemon_takes_its_gates_with_it() {
     // A server that was started by somebody who then dies, without the tie that ours have.
     let orphan = free_address().unwrap();
     let server = Programs::locate().unwrap().path("stand-in");
-    let script = format!("{} {} >/dev/null 2>&1 & echo $!; exec sleep 60", server.display(), orphan.port());
+    let script = format!(
+        "{} {} >/dev/null 2>&1 & echo $!; exec sleep 60",
+        server.display(),
+        orphan.port()
+    );
     let mut parent = Command::new("sh")
         .args(["-c", &script])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    wait_for("the orphan", Duration::from_secs(5), || Ok(TcpStream::connect(orphan).ok())).unwrap();
+    wait_for("the orphan", Duration::from_secs(5), || {
+        Ok(TcpStream::connect(orphan).ok())
+    })
+    .unwrap();
     parent.kill().unwrap();
     let output = parent.wait_with_output().unwrap();
     let without = reach(orphan);
     let pid = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     Command::new("kill").arg(pid).status().unwrap();
 
-    let reference = Reference { what: "a container that outlives its manager", attempt: without.clone() };
+    let reference = Reference {
+        what: "a container that outlives its manager",
+        attempt: without.clone(),
+    };
     judge("C20", &ours, &without, Some(reference));
 }
 

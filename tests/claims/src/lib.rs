@@ -7,7 +7,6 @@
 
 mod lab;
 
-
 mod c01_no_way_out;
 mod c02_only_plain_sockets;
 mod c03_no_new_namespaces;

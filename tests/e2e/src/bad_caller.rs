@@ -14,9 +14,13 @@ fn hostile_requests_are_refused_and_the_next_caller_is_answered() {
     let scene = Scene::start("answer").unwrap();
 
     let mut huge = scene.request(false);
-    huge.headers.push(("x-padding".to_owned(), "x".repeat(1 << 20)));
+    huge.headers
+        .push(("x-padding".to_owned(), "x".repeat(1 << 20)));
     let answer = scene.client.send(&huge).unwrap();
-    assert_eq!((answer.head.status, code(&answer).as_str()), (431, "headers_too_large"));
+    assert_eq!(
+        (answer.head.status, code(&answer).as_str()),
+        (431, "headers_too_large")
+    );
 
     let mut deep = scene.request(false);
     deep.body = format!(
@@ -26,14 +30,22 @@ fn hostile_requests_are_refused_and_the_next_caller_is_answered() {
     )
     .into_bytes();
     let answer = scene.client.send(&deep).unwrap();
-    assert_eq!((answer.head.status, code(&answer).as_str()), (400, "body_malformed"));
+    assert_eq!(
+        (answer.head.status, code(&answer).as_str()),
+        (400, "body_malformed")
+    );
 
     let mut tokens = scene.request(false);
     tokens.body = br#"{"model":"small@1","messages":[],"max_tokens":100000}"#.to_vec();
-    assert_eq!(code(&scene.client.send(&tokens).unwrap()), "tokens_over_limit");
+    assert_eq!(
+        code(&scene.client.send(&tokens).unwrap()),
+        "tokens_over_limit"
+    );
 
     let mut smuggled = scene.request(false);
-    smuggled.headers.push(("transfer-encoding".to_owned(), "chunked".to_owned()));
+    smuggled
+        .headers
+        .push(("transfer-encoding".to_owned(), "chunked".to_owned()));
     let answer = scene.client.send(&smuggled).unwrap();
     assert_eq!(answer.head.status, 400, "{}", answer.text());
 
@@ -49,12 +61,18 @@ fn a_body_that_never_ends_is_cut_at_its_limit() {
     let scene = Scene::start("answer").unwrap();
     let mut stream = scene.client.connect().unwrap();
     let mut request = scene.request(false);
-    request.headers.push(("transfer-encoding".to_owned(), "chunked".to_owned()));
+    request
+        .headers
+        .push(("transfer-encoding".to_owned(), "chunked".to_owned()));
     let text = String::from_utf8(request.bytes("gate")).unwrap();
     let head = text.split("\r\n\r\n").next().unwrap();
-    let head: Vec<&str> =
-        head.lines().filter(|line| !line.starts_with("content-length")).collect();
-    stream.write_all(format!("{}\r\n\r\n", head.join("\r\n")).as_bytes()).unwrap();
+    let head: Vec<&str> = head
+        .lines()
+        .filter(|line| !line.starts_with("content-length"))
+        .collect();
+    stream
+        .write_all(format!("{}\r\n\r\n", head.join("\r\n")).as_bytes())
+        .unwrap();
     let piece = format!("{:x}\r\n{}\r\n", 64 << 10, " ".repeat(64 << 10));
     let mut sent = 0_usize;
     // Written until the gate stops reading and closes, or far past any limit.
@@ -91,11 +109,17 @@ fn a_caller_who_sends_a_byte_a_second_is_dropped_and_delays_nobody() {
         }
     }
     if !dropped {
-        slow.sock.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        slow.sock
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
         let mut answer = Vec::new();
         drop(slow.read_to_end(&mut answer));
         let text = String::from_utf8_lossy(&answer);
         dropped = text.contains("408") || answer.is_empty();
     }
-    assert!(dropped, "still being listened to after {:?}", start.elapsed());
+    assert!(
+        dropped,
+        "still being listened to after {:?}",
+        start.elapsed()
+    );
 }

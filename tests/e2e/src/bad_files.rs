@@ -21,7 +21,10 @@ fn up_with(arguments: &[&str], change: impl FnOnce(&Node, &StandIn)) -> (Output,
     let output = command.arg("up").arg(stand_in.file()).output().unwrap();
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     let status = node.run_casemate(&["status", "--json"]).unwrap();
-    assert!(!status.contains("\"admitting\""), "something is up: {status}");
+    assert!(
+        !status.contains("\"admitting\""),
+        "something is up: {status}"
+    );
     (output, words)
 }
 
@@ -50,7 +53,8 @@ fn a_model_of_an_unknown_signer_is_not_brought_up() {
     let outcome = up(|node, _| {
         let other = node.path("other");
         fs::create_dir(&other).unwrap();
-        node.run_casemate(&["model", "keygen", "--out", &other.display().to_string()]).unwrap();
+        node.run_casemate(&["model", "keygen", "--out", &other.display().to_string()])
+            .unwrap();
         fs::copy(other.join("signing.pub"), node.path("stand-in/signing.pub")).unwrap();
     });
     refused(&outcome, &["sign"]);
@@ -62,8 +66,13 @@ fn a_wrong_key_opens_nothing() {
     let outcome = up(|node, _| {
         let other = node.path("other");
         fs::create_dir(&other).unwrap();
-        node.run_casemate(&["model", "keygen", "--out", &other.display().to_string()]).unwrap();
-        fs::copy(other.join("identity.age"), node.path("stand-in/identity.age")).unwrap();
+        node.run_casemate(&["model", "keygen", "--out", &other.display().to_string()])
+            .unwrap();
+        fs::copy(
+            other.join("identity.age"),
+            node.path("stand-in/identity.age"),
+        )
+        .unwrap();
     });
     refused(&outcome, &["identity"]);
 }
@@ -104,7 +113,9 @@ fn a_hostile_enclosure_file_is_refused_with_every_mistake_at_its_place() {
     needs_host!();
     let outcome = up(|_, stand_in| {
         let text = fs::read_to_string(stand_in.file()).unwrap();
-        let text = text.replace("serves: 8000", "serve: 8000").replace("pids: 64", "pids: many");
+        let text = text
+            .replace("serves: 8000", "serve: 8000")
+            .replace("pids: 64", "pids: many");
         fs::write(stand_in.file(), text).unwrap();
     });
     refused(&outcome, &["enclosure.yaml:", "serves", "pids"]);

@@ -12,7 +12,10 @@ fn what_a_failing_server_says_about_itself_stays_inside() {
     needs_host!();
     let scene = Scene::start("fail").unwrap();
     let answer = scene.ask().unwrap();
-    assert_eq!((answer.head.status, code(&answer).as_str()), (502, "upstream_error"));
+    assert_eq!(
+        (answer.head.status, code(&answer).as_str()),
+        (502, "upstream_error")
+    );
     assert!(!answer.text().contains("hunter2"), "{}", answer.text());
     assert_eq!(answer.head.header("server"), None);
 }
@@ -25,7 +28,12 @@ fn a_fork_bomb_stays_within_its_stage() {
     drop(scene.ask());
     let held = threads_of(&scene).unwrap();
     assert!(held <= 64, "{held} threads in a stage that may have 64");
-    assert!(std::process::Command::new("true").status().unwrap().success());
+    assert!(
+        std::process::Command::new("true")
+            .status()
+            .unwrap()
+            .success()
+    );
     scene.node.run_casemate(&["down", "stand-in"]).unwrap();
 }
 
@@ -59,8 +67,14 @@ fn restarted(scene: &Scene) {
 /// Threads of the stage's first process and of all below it.
 fn threads_of(scene: &Scene) -> anyhow::Result<u64> {
     let stage = scene.stage()?;
-    let Some(pid) = stage.get("pid").and_then(Value::as_u64) else { return Ok(0) };
+    let Some(pid) = stage.get("pid").and_then(Value::as_u64) else {
+        return Ok(0);
+    };
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("Threads:"));
-    Ok(line.and_then(|count| count.trim().parse().ok()).unwrap_or(0))
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Threads:"));
+    Ok(line
+        .and_then(|count| count.trim().parse().ok())
+        .unwrap_or(0))
 }

@@ -52,6 +52,10 @@ fn a_daemon_killed_while_it_launches_leaves_nothing_that_its_successor_does_not_
         node.stop().unwrap();
         let ports = [stand_in.gate().port(), node.issuer().port()];
         let left = Snapshot::leftovers(&before, node.directory(), &ports);
-        assert!(left.is_empty(), "after {millis} ms: {left:?}\n{}", node.log());
+        assert!(
+            left.is_empty(),
+            "after {millis} ms: {left:?}\n{}",
+            node.log()
+        );
     }
 }

@@ -44,11 +44,17 @@ fn certificates_rotate_while_answers_stream_and_nothing_is_dropped() {
     while start.elapsed() < Duration::from_secs(9) {
         let answer = scene.client.send(&scene.request(true)).unwrap();
         assert_eq!(answer.head.status, 200, "{}", answer.text());
-        assert!(answer.text().contains("[DONE]"), "an answer was cut: {}", answer.text());
+        assert!(
+            answer.text().contains("[DONE]"),
+            "an answer was cut: {}",
+            answer.text()
+        );
         answered += 1;
     }
     let stage = scene.stage().unwrap();
-    let rotations = stage.pointer("/certificate/rotations").and_then(Value::as_u64);
+    let rotations = stage
+        .pointer("/certificate/rotations")
+        .and_then(Value::as_u64);
     assert!(rotations.is_some_and(|rotations| rotations >= 2), "{stage}");
     assert!(answered > 5);
 }
@@ -65,7 +71,10 @@ fn a_revoked_person_loses_a_running_answer_within_a_quarter_second() {
     let running = std::thread::scope(|scope| {
         let revoking = scope.spawn(|| {
             std::thread::sleep(Duration::from_millis(600));
-            scene.node.run_casemate(&["revoke", "--subject", &subject]).map(|_| Instant::now())
+            scene
+                .node
+                .run_casemate(&["revoke", "--subject", &subject])
+                .map(|_| Instant::now())
         });
         let answer = scene.client.stream(&scene.request(true), |_| {
             last = Instant::now();
@@ -75,7 +84,10 @@ fn a_revoked_person_loses_a_running_answer_within_a_quarter_second() {
         answer
     });
     let after = last.saturating_duration_since(revoked.unwrap());
-    assert!(after < Duration::from_millis(250), "cut {after:?} after: {running:?}");
+    assert!(
+        after < Duration::from_millis(250),
+        "cut {after:?} after: {running:?}"
+    );
     let refused = scene.ask().unwrap();
     assert_eq!(code(&refused), "ticket_revoked", "{}", refused.text());
 }
@@ -90,11 +102,15 @@ fn a_client_that_leaves_ends_the_work_behind() {
         pieces < 5
     });
     answer.unwrap();
-    wait_for("the gate to have nothing in flight", Duration::from_secs(5), || {
-        let stage = scene.stage()?;
-        let running = stage.pointer("/gate/in-flight").and_then(Value::as_u64);
-        Ok((running == Some(0)).then_some(()))
-    })
+    wait_for(
+        "the gate to have nothing in flight",
+        Duration::from_secs(5),
+        || {
+            let stage = scene.stage()?;
+            let running = stage.pointer("/gate/in-flight").and_then(Value::as_u64);
+            Ok((running == Some(0)).then_some(()))
+        },
+    )
     .unwrap();
 }
 
@@ -102,7 +118,10 @@ fn a_client_that_leaves_ends_the_work_behind() {
 fn every_step_leaves_a_receipt_and_the_chain_verifies() {
     needs_host!();
     let scene = Scene::start("answer").unwrap();
-    let text = scene.node.run_casemate(&["receipts", "list", "--json"]).unwrap();
+    let text = scene
+        .node
+        .run_casemate(&["receipts", "list", "--json"])
+        .unwrap();
     for kind in [
         "stage-attested",
         "key-released",

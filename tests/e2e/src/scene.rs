@@ -32,12 +32,22 @@ impl Scene {
         let person = Person::log_in(&node, &provider, "anna", &["analysts"])?;
         let client = person.client(&node, stand_in.gate(), StandIn::stage_id())?;
         let ticket = person.ticket(&node, "server", &[])?;
-        Ok(Self { node, provider, stand_in, person, client, ticket })
+        Ok(Self {
+            node,
+            provider,
+            stand_in,
+            person,
+            client,
+            ticket,
+        })
     }
 
     /// The request that is admitted.
     pub(crate) fn request(&self, stream: bool) -> Request {
-        self.holding(Request::post_json("/v1/chat/completions", &StandIn::question(stream)))
+        self.holding(Request::post_json(
+            "/v1/chat/completions",
+            &StandIn::question(stream),
+        ))
     }
 
     /// A request with the ticket.
@@ -46,27 +56,40 @@ impl Scene {
     }
 
     pub(crate) fn ask(&self) -> anyhow::Result<Answer> {
-        self.client.send(&self.request(false)).with_context(|| self.node.log())
+        self.client
+            .send(&self.request(false))
+            .with_context(|| self.node.log())
     }
 
     /// The stage's part of `casemate status --json`.
     pub(crate) fn stage(&self) -> anyhow::Result<Value> {
         let text = self.node.run_casemate(&["status", "--json"])?;
         let status: Value = serde_json::from_str(&text)?;
-        status.pointer("/enclosures/0/stages/0").cloned().with_context(|| text.clone())
+        status
+            .pointer("/enclosures/0/stages/0")
+            .cloned()
+            .with_context(|| text.clone())
     }
 
     /// Waits until the stage's state is `state`.
     pub(crate) fn wait_for_state(&self, state: &str, seconds: u64) -> anyhow::Result<()> {
-        wait_for(&format!("the stage to be {state}"), Duration::from_secs(seconds), || {
-            let stage = self.stage()?;
-            let held = stage.get("state").and_then(Value::as_str) == Some(state);
-            Ok(held.then_some(()))
-        })
+        wait_for(
+            &format!("the stage to be {state}"),
+            Duration::from_secs(seconds),
+            || {
+                let stage = self.stage()?;
+                let held = stage.get("state").and_then(Value::as_str) == Some(state);
+                Ok(held.then_some(()))
+            },
+        )
     }
 }
 
 /// The refusal code of an answer.
 pub(crate) fn code(answer: &Answer) -> String {
-    answer.head.header("casemate-refusal").unwrap_or_default().to_owned()
+    answer
+        .head
+        .header("casemate-refusal")
+        .unwrap_or_default()
+        .to_owned()
 }

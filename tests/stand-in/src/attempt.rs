@@ -31,12 +31,22 @@ fn attempt(what: &str, argument: &str) -> io::Result<()> {
     match what {
         // Something harmless, to see that attempts can work at all.
         "nothing" => Ok(()),
-        "udp" => UdpSocket::bind("127.0.0.1:0")?.send_to(b"out", argument).map(drop),
+        "udp" => UdpSocket::bind("127.0.0.1:0")?
+            .send_to(b"out", argument)
+            .map(drop),
         "packet-socket" => open(AddressFamily::PACKET, SocketType::DGRAM, None),
         "vsock" => open(AddressFamily::VSOCK, SocketType::STREAM, None),
         "alg-socket" => open(AddressFamily::from_raw(38), SocketType::SEQPACKET, None),
-        "uevent-socket" => open(AddressFamily::NETLINK, SocketType::RAW, Some(KOBJECT_UEVENT)),
-        "raw-socket" => open(AddressFamily::INET, SocketType::RAW, Some(rustix::net::ipproto::ICMP)),
+        "uevent-socket" => open(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            Some(KOBJECT_UEVENT),
+        ),
+        "raw-socket" => open(
+            AddressFamily::INET,
+            SocketType::RAW,
+            Some(rustix::net::ipproto::ICMP),
+        ),
         "mount" => Ok(mount("none", "/tmp", "tmpfs", MountFlags::empty(), None)?),
         "user-namespace" => user_namespace(),
         "execute" => execute(argument),
@@ -45,7 +55,9 @@ fn attempt(what: &str, argument: &str) -> io::Result<()> {
         "read" => read(argument),
         "threads" => threads(argument),
         "memory" => memory(argument),
-        _ => Err(io::Error::other(format!("nobody knows how to attempt `{what}`"))),
+        _ => Err(io::Error::other(format!(
+            "nobody knows how to attempt `{what}`"
+        ))),
     }
 }
 
@@ -56,7 +68,10 @@ fn open(family: AddressFamily, kind: SocketType, protocol: Option<Protocol>) -> 
 
 /// `unshare`, from util-linux's point of view: a namespace in which one is root.
 fn user_namespace() -> io::Result<()> {
-    #[expect(deprecated, reason = "its successor is unsafe for a reason that one thread does not have")]
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe for a reason that one thread does not have"
+    )]
     rustix::thread::unshare(rustix::thread::UnshareFlags::NEWUSER)?;
     Ok(())
 }
@@ -66,7 +81,10 @@ fn execute(directory: &str) -> io::Result<()> {
     let copy = format!("{directory}/brought-in");
     fs::write(&copy, fs::read("/attempt").map_err(at("read itself"))?).map_err(at("write"))?;
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).map_err(at("chmod"))?;
-    let output = Command::new(&copy).arg("nothing").output().map_err(at("execute"))?;
+    let output = Command::new(&copy)
+        .arg("nothing")
+        .output()
+        .map_err(at("execute"))?;
     if output.stdout.starts_with(b"worked") {
         Ok(())
     } else {
@@ -93,7 +111,9 @@ fn read(path: &str) -> io::Result<()> {
 fn threads(count: &str) -> io::Result<()> {
     let count: u32 = count.parse().map_err(io::Error::other)?;
     for _ in 0..count {
-        thread::Builder::new().stack_size(64 << 10).spawn(|| thread::sleep(Duration::from_secs(60)))?;
+        thread::Builder::new()
+            .stack_size(64 << 10)
+            .spawn(|| thread::sleep(Duration::from_secs(60)))?;
     }
     Ok(())
 }

@@ -31,7 +31,10 @@ enum Behaviour {
 
 fn main() -> std::io::Result<()> {
     let mut words = std::env::args().skip(1);
-    let port = words.next().and_then(|word| word.parse().ok()).unwrap_or(8000);
+    let port = words
+        .next()
+        .and_then(|word| word.parse().ok())
+        .unwrap_or(8000);
     let behaviour = match words.next().as_deref() {
         Some("silent") => Behaviour::Silent,
         Some("endless") => Behaviour::Endless,
@@ -126,7 +129,10 @@ fn respond(stream: &mut TcpStream, request: &[u8], behaviour: Behaviour) -> std:
 }
 
 fn answer(stream: &mut TcpStream) -> std::io::Result<()> {
-    let body = format!("{{\"object\":\"chat.completion\",\"content\":\"{}\"}}", "x".repeat(980));
+    let body = format!(
+        "{{\"object\":\"chat.completion\",\"content\":\"{}\"}}",
+        "x".repeat(980)
+    );
     let length = body.len();
     let answer = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
@@ -141,7 +147,10 @@ fn begin_stream(stream: &mut TcpStream) -> std::io::Result<()> {
 }
 
 fn event(stream: &mut TcpStream, word: &str) -> std::io::Result<()> {
-    chunk(stream, &format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{word}\"}}}}]}}\n\n"))
+    chunk(
+        stream,
+        &format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{word}\"}}}}]}}\n\n"),
+    )
 }
 
 fn chunk(stream: &mut TcpStream, text: &str) -> std::io::Result<()> {

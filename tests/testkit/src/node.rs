@@ -40,13 +40,20 @@ impl Node {
     pub fn start_with(arguments: &[&str]) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("casemate-test-")
-            .tempdir()?;
+            .tempdir_in("/var/tmp")?;
+        // Not below /tmp, which a stage has for itself: its directories could not be shown there.
         // The stages' identities walk through it; the daemon's own directories below are closed.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711))?;
         let programs = Programs::locate()?;
         let arguments = arguments.iter().map(|&word| word.to_owned()).collect();
         let issuer = free_address()?;
-        let mut node = Self { programs, directory, issuer, arguments, child: None };
+        let mut node = Self {
+            programs,
+            directory,
+            issuer,
+            arguments,
+            child: None,
+        };
         node.restart()?;
         Ok(node)
     }

@@ -25,12 +25,18 @@ impl StandIn {
         provider: &IdentityProvider,
         behaviour: &str,
     ) -> anyhow::Result<Self> {
-        let scenario = Self { directory: node.path("stand-in"), gate: free_address()? };
+        let scenario = Self {
+            directory: node.path("stand-in"),
+            gate: free_address()?,
+        };
         let path = |name: &str| scenario.directory.join(name);
         let text = |name: &str| path(name).display().to_string();
         fs::create_dir_all(path("plain"))?;
         fs::set_permissions(&scenario.directory, fs::Permissions::from_mode(0o711))?;
-        fs::write(path("plain/model.gguf"), [b"GGUF".as_slice(), &[7; 300_000]].concat())?;
+        fs::write(
+            path("plain/model.gguf"),
+            [b"GGUF".as_slice(), &[7; 300_000]].concat(),
+        )?;
         node.run_casemate(&["model", "keygen", "--out", &text("")])?;
         node.run_casemate(&[
             "model",
@@ -46,7 +52,11 @@ impl StandIn {
             "--signer",
             &text("signing.key"),
         ])?;
-        oci::pack_program(&Programs::locate()?.path("stand-in"), "stand-in", &path("server.oci"))?;
+        oci::pack_program(
+            &Programs::locate()?.path("stand-in"),
+            "stand-in",
+            &path("server.oci"),
+        )?;
         let file = FILE
             .replace("ISSUER", &provider.issuer())
             .replace("GATE", &scenario.gate.to_string())

@@ -20,7 +20,12 @@ fn section(program: &Path, path: &[String], page: &mut String) -> anyhow::Result
     let help = output(program, &arguments)?;
     let title = std::iter::once("casemate").chain(path.iter().map(String::as_str));
     let title: Vec<&str> = title.collect();
-    write!(page, "\n## {}\n\n```text\n{}\n```\n", title.join(" "), help.trim_end())?;
+    write!(
+        page,
+        "\n## {}\n\n```text\n{}\n```\n",
+        title.join(" "),
+        help.trim_end()
+    )?;
     for command in commands(&help) {
         let mut deeper = path.to_vec();
         deeper.push(command);

@@ -14,14 +14,27 @@ use serde_json::Value;
 
 fn main() -> anyhow::Result<()> {
     let mut words = std::env::args_os().skip(1).map(PathBuf::from);
-    let programs = words.next().context("usage: xtask-generate PROGRAMS INTO")?;
-    let into = words.next().context("usage: xtask-generate PROGRAMS INTO")?;
+    let programs = words
+        .next()
+        .context("usage: xtask-generate PROGRAMS INTO")?;
+    let into = words
+        .next()
+        .context("usage: xtask-generate PROGRAMS INTO")?;
     fs::create_dir_all(&into)?;
     let write = |name: &str, text: String| fs::write(into.join(name), text);
-    write("enclosure.schema.json", pretty(&casemate_core::enclosure::json_schema())?)?;
-    write("profile.schema.json", pretty(&casemate_core::profile::json_schema())?)?;
+    write(
+        "enclosure.schema.json",
+        pretty(&casemate_core::enclosure::json_schema())?,
+    )?;
+    write(
+        "profile.schema.json",
+        pretty(&casemate_core::profile::json_schema())?,
+    )?;
     let openapi = output(&programs.join("casemated"), &["openapi"])?;
-    write("openapi.json", pretty(&serde_json::from_str(&openapi).context("openapi")?)?)?;
+    write(
+        "openapi.json",
+        pretty(&serde_json::from_str(&openapi).context("openapi")?)?,
+    )?;
     write("cli.md", cli::page(&programs.join("casemate"))?)?;
     write("checks.md", checks::page()?)?;
     Ok(())

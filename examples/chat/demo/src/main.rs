@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     match run(Narrator::new(json)) {
         Ok(code) => code,
         Err(error) => {
-            Narrator::new(json).say(&format!("\nthe demonstration failed: {error:?}"));
+            Narrator::new(json).say(&format!("\nthe demonstration failed: {error:#}"));
             ExitCode::from(70)
         }
     }

@@ -44,7 +44,7 @@ pub(crate) fn tell(narrator: Narrator, stop: &Stop) -> anyhow::Result<Summary> {
         "an OpenID provider listens on {}",
         provider.issuer()
     ));
-    let mut node = Node::start()?;
+    let node = Node::start()?;
     narrator.say(&format!(
         "casemated runs, with its state below {}",
         node.directory().display()

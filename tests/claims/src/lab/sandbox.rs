@@ -18,9 +18,7 @@ use std::time::Duration;
 use casemate_linux::namespace;
 use casemate_sandbox::bundle::Bundle;
 use casemate_sandbox::image::{Bounds, unpack};
-use casemate_sandbox::plan::{
-    HostFacts, Plan, RootFileSystem, StageLimits, StageRequest, plan,
-};
+use casemate_sandbox::plan::{HostFacts, Plan, RootFileSystem, StageLimits, StageRequest, plan};
 use casemate_sandbox::runtime::Runc;
 use casemate_sandbox::stage::{self, Confined, RunStageError};
 use casemate_testkit::programs::{output, runc};
@@ -42,8 +40,12 @@ impl Lab {
     /// Moves this thread into a mount namespace of its own and makes everything there.
     pub(crate) fn new() -> Self {
         namespace::isolate_mounts().unwrap();
-        let directory = tempfile::Builder::new().prefix("casemate-claim-").tempdir().unwrap();
-        let open = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o711)).unwrap();
+        let directory = tempfile::Builder::new()
+            .prefix("casemate-claim-")
+            .tempdir()
+            .unwrap();
+        let open =
+            |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o711)).unwrap();
         open(directory.path());
         let path = |name: &str| directory.path().join(name);
         let programs = Programs::locate().unwrap();
@@ -61,7 +63,9 @@ impl Lab {
         }
         let neighbour = namespace::open_network(&path("neighbour")).unwrap();
         let witness = namespace::in_network(neighbour, || UdpSocket::bind("127.0.0.1:0")).unwrap();
-        witness.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        witness
+            .set_read_timeout(Some(Duration::from_secs(1)))
+            .unwrap();
         let (runc, _) = Runc::find(None, &path("runc")).unwrap();
         // Unique on the host, where control groups have one tree.
         let id = format!("claim-{}", std::process::id());
@@ -78,10 +82,19 @@ impl Lab {
             serves: 8000,
             flows: Vec::new(),
             writable: Vec::new(),
-            limits: StageLimits { memory_bytes: 64 << 20, processes: 64, ..StageLimits::default() },
+            limits: StageLimits {
+                memory_bytes: 64 << 20,
+                processes: 64,
+                ..StageLimits::default()
+            },
             host: HostFacts::detect().unwrap(),
         };
-        Self { directory, runc, request, witness }
+        Self {
+            directory,
+            runc,
+            request,
+            witness,
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -113,7 +126,9 @@ impl Lab {
     pub(crate) fn without(&self, words: &[&str], change: impl FnOnce(&mut Plan)) -> Attempt {
         let (confined, said) = self.confined(words, change).unwrap();
         let serving = confined.serve().unwrap();
-        let text = said.recv_timeout(Duration::from_secs(20)).unwrap_or_default();
+        let text = said
+            .recv_timeout(Duration::from_secs(20))
+            .unwrap_or_default();
         serving.stop(Duration::from_millis(100)).unwrap();
         judged(&text)
     }
@@ -125,7 +140,10 @@ impl Lab {
         change: impl FnOnce(&mut Plan),
     ) -> Result<(Confined, mpsc::Receiver<String>), RunStageError> {
         let mut request = self.request.clone();
-        request.command = std::iter::once("/attempt").chain(words.iter().copied()).map(str::to_owned).collect();
+        request.command = std::iter::once("/attempt")
+            .chain(words.iter().copied())
+            .map(str::to_owned)
+            .collect();
         let mut plan = plan(&request).unwrap();
         change(&mut plan);
         let bundle = Bundle::prepare(&plan, &self.path("bundle"))?;
@@ -161,7 +179,10 @@ impl Lab {
         run.args(["run", "--bundle"]).arg(&bundle).arg(&id);
         let ran = run.output().unwrap();
         let text = String::from_utf8_lossy(&ran.stdout).into_owned();
-        Some(Reference { what: "runc's own default", attempt: judged(&text) })
+        Some(Reference {
+            what: "runc's own default",
+            attempt: judged(&text),
+        })
     }
 }
 
@@ -169,7 +190,10 @@ impl Lab {
 pub(crate) fn forget<T>(list: &mut Vec<T>, which: impl Fn(&T) -> bool) {
     let before = list.len();
     list.retain(|item| !which(item));
-    assert!(list.len() < before, "there was nothing to take out, so the plan is another than thought");
+    assert!(
+        list.len() < before,
+        "there was nothing to take out, so the plan is another than thought"
+    );
 }
 
 fn judged(text: &str) -> Attempt {
@@ -209,5 +233,8 @@ fn an_attempt_at_nothing_works_everywhere() {
     casemate_testkit::needs_host!();
     let lab = Lab::new();
     assert_eq!(lab.ours(&["nothing"]), Attempt::Worked);
-    assert_eq!(lab.reference(&["nothing"], |_| {}).unwrap().attempt, Attempt::Worked);
+    assert_eq!(
+        lab.reference(&["nothing"], |_| {}).unwrap().attempt,
+        Attempt::Worked
+    );
 }
