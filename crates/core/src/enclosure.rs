@@ -184,7 +184,7 @@ pub struct Resources {
     pub millicpus: u32,
     /// Processes and threads.
     pub pids: u32,
-    /// Bytes of `/tmp`, and again of `/dev/shm`.
+    /// Bytes of `/tmp`, and a quarter of it of `/dev/shm`.
     pub scratch: u64,
 }
 
@@ -194,7 +194,7 @@ impl Default for Resources {
             memory: 1 << 30,
             millicpus: 1000,
             pids: 256,
-            scratch: 64 << 20,
+            scratch: 32 << 20,
         }
     }
 }
