@@ -1,66 +1,154 @@
-//! A small pre-processor: masks e-mail addresses and card numbers before a prompt reaches the model.
+//! A pre-processor: masks personal data in a chat request and passes it to the next stage.
 //!
-//! It knows nothing of identities or tickets. It answers `POST /v1/chat/completions` on
-//! `127.0.0.1:8080`, passes the masked request on to `$CASEMATE_FLOW_INFER`, and the answer back as it
-//! comes. The one thing it owes its gate is to pass on the `casemate-transaction` field, as one would
-//! pass on a trace id.
+//! It holds no key and no token. Its gate lets requests in on port 8080, and gives the next stage's
+//! address in `CASEMATE_FLOW_INFER`. What ties the outgoing call to the incoming one is the header
+//! `casemate-transaction`, which is passed on as it came.
 
 mod mask;
-mod serve;
 
-use std::net::SocketAddr;
+use std::convert::Infallible;
+use std::io;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::time::Duration;
 
-use hyper::server::conn::http1;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
 
-const LISTEN: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+/// Where the gate expects this stage.
+const LISTEN: &str = "127.0.0.1:8080";
+const NEXT: &str = "CASEMATE_FLOW_INFER";
+const CHAT: &str = "/v1/chat/completions";
+const TRANSACTION: &str = "casemate-transaction";
+const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-fn main() -> ExitCode {
-    match start() {
-        Ok(()) => ExitCode::SUCCESS,
+type Answer = Response<BoxBody<Bytes, hyper::Error>>;
+
+#[tokio::main(flavor = "current_thread")]
+#[expect(clippy::print_stderr, reason = "standard error is this program's log")]
+async fn main() -> ExitCode {
+    let Some(next) = std::env::var(NEXT)
+        .ok()
+        .and_then(|address| address.strip_prefix("http://").map(str::to_owned))
+    else {
+        eprintln!(
+            "redact: {NEXT} is not set to http://ADDRESS; declare a flow from this stage to `infer`"
+        );
+        return ExitCode::from(64);
+    };
+    match serve(&next).await {
+        Ok(never) => match never {},
         Err(error) => {
-            tell(&format!("cannot start: {error}"));
-            ExitCode::FAILURE
+            eprintln!("redact: cannot listen on {LISTEN}: {error}");
+            ExitCode::from(70)
         }
     }
 }
 
-fn start() -> Result<(), Box<dyn std::error::Error>> {
-    let next = std::env::var("CASEMATE_FLOW_INFER")
-        .map_err(|_| "CASEMATE_FLOW_INFER does not say where the next stage is")?;
-    let next = Arc::new(serve::Next::parse(&next)?);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let listener = TcpListener::bind(LISTEN).await?;
-        tell(&format!(
-            "listening on {LISTEN}, passing on to {}",
-            next.authority()
-        ));
-        loop {
-            let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            let next = Arc::clone(&next);
-            tokio::spawn(async move {
-                let service = service_fn(move |request| serve::serve(Arc::clone(&next), request));
-                let served = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .serve_connection(TokioIo::new(stream), service);
-                if let Err(error) = served.await {
-                    tell(&format!("a connection ended: {error}"));
-                }
+async fn serve(next: &str) -> io::Result<Infallible> {
+    let listener = TcpListener::bind(LISTEN).await?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let next = next.to_owned();
+        tokio::spawn(async move {
+            let answer = service_fn(|request| {
+                let next = next.clone();
+                async move { Ok::<_, Infallible>(handle(request, &next).await) }
             });
-        }
+            // A connection that breaks off concerns its peer only.
+            drop(
+                hyper::server::conn::http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(Duration::from_secs(10))
+                    .serve_connection(TokioIo::new(stream), answer)
+                    .await,
+            );
+        });
+    }
+}
+
+async fn handle(request: Request<Incoming>, next: &str) -> Answer {
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/health") => say(StatusCode::OK, "{\"status\":\"ok\"}"),
+        (&Method::POST, CHAT) => chat(request, next).await.unwrap_or_else(|refused| refused),
+        _ => say(StatusCode::NOT_FOUND, "{\"error\":\"no such route\"}"),
+    }
+}
+
+/// Masks the request, passes it on, and hands the answer through as it comes.
+async fn chat(request: Request<Incoming>, next: &str) -> Result<Answer, Answer> {
+    let transaction = request.headers().get(TRANSACTION).cloned();
+    let body = Limited::new(request.into_body(), MAX_BODY_BYTES)
+        .collect()
+        .await
+        .map_err(|_| {
+            say(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "{\"error\":\"body not read\"}",
+            )
+        })?
+        .to_bytes();
+    let mut question: Value = serde_json::from_slice(&body)
+        .map_err(|_| say(StatusCode::BAD_REQUEST, "{\"error\":\"body is not JSON\"}"))?;
+    mask::mask_request(&mut question);
+
+    let unreachable = |_| {
+        say(
+            StatusCode::BAD_GATEWAY,
+            "{\"error\":\"next stage unreachable\"}",
+        )
+    };
+    let mut onward = Request::post(CHAT)
+        .header(header::HOST, next)
+        .header(header::CONTENT_TYPE, "application/json");
+    if let Some(transaction) = transaction {
+        onward = onward.header(TRANSACTION, transaction);
+    }
+    let onward = onward
+        .body(Full::new(Bytes::from(question.to_string())))
+        .map_err(|_| {
+            say(
+                StatusCode::BAD_REQUEST,
+                "{\"error\":\"request not understood\"}",
+            )
+        })?;
+    let stream = TcpStream::connect(next).await.map_err(|_| {
+        say(
+            StatusCode::BAD_GATEWAY,
+            "{\"error\":\"next stage unreachable\"}",
+        )
+    })?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(unreachable)?;
+    tokio::spawn(connection);
+    let answer = sender.send_request(onward).await.map_err(unreachable)?;
+
+    let mut passed = Response::builder().status(answer.status());
+    if let Some(kind) = answer.headers().get(header::CONTENT_TYPE) {
+        passed = passed.header(header::CONTENT_TYPE, kind);
+    }
+    passed.body(answer.into_body().boxed()).map_err(|_| {
+        say(
+            StatusCode::BAD_GATEWAY,
+            "{\"error\":\"answer not understood\"}",
+        )
     })
 }
 
-#[expect(clippy::print_stderr, reason = "a stage's standard error is its log")]
-fn tell(line: &str) {
-    eprintln!("redact: {line}");
+fn say(status: StatusCode, text: &'static str) -> Answer {
+    let body = Full::new(Bytes::from_static(text.as_bytes())).map_err(|never| match never {});
+    let mut answer = Response::new(body.boxed());
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("application/json"),
+    );
+    answer
 }
