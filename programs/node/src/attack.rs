@@ -192,6 +192,15 @@ fn judge(conducted: &Conducted) -> Report {
         let steps: Vec<String> = said
             .map(|step| format!("{} {}", step.tried, step.detail).trim().to_owned())
             .chain(finding.evidence.ended.clone())
+            .chain(
+                finding
+                    .control
+                    .iter()
+                    .filter(|control| !control.worked)
+                    .map(|control| {
+                        format!("control `{}` failed: {}", control.tried, control.detail)
+                    }),
+            )
             .collect();
         let text = format!("{} {}: {}", finding.check, finding.title, steps.join("; "));
         match Standing::of(finding) {

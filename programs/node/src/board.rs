@@ -7,6 +7,7 @@ use casemate_api::gate as wire;
 use casemate_api::v1::{
     CertificateStatus, GateStatus, LaunchState, Phase, ProbeSummary, StageStatus,
 };
+use casemate_core::event::{Event, kind};
 use casemate_core::name::Name;
 use casemate_core::spiffe::SpiffeId;
 use casemate_core::time::UnixTime;
@@ -151,6 +152,24 @@ impl Board {
         });
     }
 
+    /// Counts along with the gate's events, so that the numbers are of now and not of a minute ago.
+    pub(crate) fn count(&self, event: &Event) {
+        let mut inner = self.inner();
+        let gate = &mut inner.status.gate;
+        match event.kind.as_ref() {
+            kind::REQUEST_ADMITTED => {
+                gate.admitted = gate.admitted.saturating_add(1);
+                gate.in_flight = gate.in_flight.saturating_add(1);
+            }
+            kind::REQUEST_REFUSED => gate.refused = gate.refused.saturating_add(1),
+            kind::REQUEST_FINISHED | kind::REQUEST_CUT => {
+                gate.in_flight = gate.in_flight.saturating_sub(1);
+            }
+            _ => {}
+        }
+    }
+
+    /// What the gate itself counted; its word is the last.
     pub(crate) fn counted(&self, stats: wire::Stats) {
         self.inner().status.gate = GateStatus {
             admitted: stats.admitted,
@@ -162,9 +181,11 @@ impl Board {
     /// Which gate to speak to; none while it is not running.
     pub(crate) fn set_gate(&self, gate: Option<Arc<Sender>>) {
         let mut inner = self.inner();
+        if gate.is_none() {
+            inner.status.certificate = None;
+            inner.not_after = None;
+        }
         inner.gate = gate;
-        inner.status.certificate = None;
-        inner.not_after = None;
     }
 
     /// Tells the gate something, if it runs; says whether it was told.

@@ -219,6 +219,16 @@ impl Failure {
         self
     }
 
+    /// The message on one line, for events.
+    pub(crate) fn line(&self) -> String {
+        self.message
+            .split('\n')
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect::<Vec<_>>()
+            .join(" | ")
+    }
+
     pub(crate) fn to_api(&self) -> ApiError {
         ApiError {
             code: self.code.word().to_owned(),

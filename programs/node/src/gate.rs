@@ -210,6 +210,7 @@ impl Reader {
                 // A gate speaks for its own stage only, whatever it writes.
                 event.enclosure = Some(self.board.enclosure.clone());
                 event.stage = Some(self.board.stage.clone());
+                self.board.count(&event);
                 self.journal.add(*event);
                 Ok(())
             }
@@ -274,7 +275,7 @@ fn limits(command: &mut Command) {
     command
         .unshare(&[Kind::Ipc, Kind::Uts, Kind::Pid, Kind::Cgroup])
         .limit(Resource::Core, 0)
-        .limit(Resource::Nofile, 8192)
+        .limit_up_to(Resource::Nofile, 8192)
         .limit(Resource::Fsize, 0);
 }
 

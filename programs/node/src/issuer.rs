@@ -215,6 +215,8 @@ impl Issuer {
             state.running.take()
         };
         drop(running);
+        // Absent is what is wanted.
+        std::fs::remove_file(self.settings.run_dir("mesh").join("issuer.sock")).ok();
     }
 
     fn ask(
@@ -425,7 +427,7 @@ fn restart(issuer: &Weak<Issuer>, exit: casemate_linux::process::Exit) {
 fn limits(command: &mut Command) {
     command
         .limit(Resource::Core, 0)
-        .limit(Resource::Nofile, 2048)
+        .limit_up_to(Resource::Nofile, 2048)
         .limit(Resource::Fsize, 0);
 }
 

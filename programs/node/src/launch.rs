@@ -79,7 +79,7 @@ impl Ground {
 
     /// A finer step.
     fn step(&self, phase: &str, message: &str) {
-        tracing::info!(stage = %self.board.id(), phase, message, "launch");
+        tracing::info!(stage = %self.board.id(), phase, says = message, "launch");
         self.tell(Word::Progress(UpProgress {
             stage: self.stage.name.to_string(),
             phase: phase.to_owned(),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use casemate_api::v1::Leftover;
 use casemate_core::event::{Severity, kind};
+use casemate_linux::cgroup::Group;
 use casemate_linux::process::{self, Signal};
 use casemate_sandbox::cleanup;
 
@@ -115,6 +116,16 @@ pub(crate) fn sweep(settings: &Settings, journal: &Journal, host: &Host) {
                 removed(path);
             }
         }
+    }
+}
+
+/// Removes the control group above all stages, when no stage of anybody is in it.
+pub(crate) fn remove_group() {
+    match Group::at("/casemate").and_then(|group| group.remove()) {
+        Ok(()) => {}
+        // Another daemon's stages are in it.
+        Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {}
+        Err(error) => tracing::warn!(error = %error, "control group not removed"),
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use casemate_core::event::{Severity, kind};
 use casemate_core::time::SystemClock;
-use casemate_linux::namespace;
+use casemate_linux::{namespace, process};
 use rustix::fs::{FlockOperation, Mode};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -37,7 +37,7 @@ pub(crate) enum StartError {
         "casemated must be started as root: it makes namespaces, mounts and users; try `sudo casemated ...`"
     )]
     NotRoot,
-    #[error("cannot leave the host's mount tree")]
+    #[error("cannot leave the host's mount tree or adopt orphans")]
     Mounts(#[source] io::Error),
     #[error("cannot make the directory `{path}`")]
     Directory { path: PathBuf, source: io::Error },
@@ -89,6 +89,8 @@ pub(crate) fn run(settings: Settings) -> Result<(), StartError> {
     rustix::process::umask(Mode::from_raw_mode(0o077));
     let group = settings.group.as_deref().map(Group::find).transpose()?;
     namespace::isolate_mounts().map_err(StartError::Mounts)?;
+    // Servers outlive the runtime that made them; as their parent we learn how they end.
+    process::adopt_orphans().map_err(StartError::Mounts)?;
     make_directories(&settings)?;
     let _lock = lock(&settings.state)?;
 

@@ -176,7 +176,7 @@ fn failed(ground: &Ground, failure: &Failure) {
             .event(kind::STAGE_PHASE, Severity::Error)
             .fact("phase", "failed")
             .fact("code", failure.code().word())
-            .fact("reason", failure.message()),
+            .fact("reason", failure.line()),
     );
 }
 

@@ -61,7 +61,7 @@ impl View {
             node.journal.add(
                 about(node, board, model, kind::MODEL_REFUSED, Severity::Error)
                     .fact("code", failure.code().word())
-                    .fact("reason", failure.message()),
+                    .fact("reason", failure.line()),
             );
             failure
         };
@@ -284,6 +284,7 @@ fn release_key(
             KeyReleaseError::ReadIdentity { .. }
             | KeyReleaseError::NoIdentity(_)
             | KeyReleaseError::EncryptedIdentity(_) => Code::WrongKey,
+            KeyReleaseError::Memory(_) => Code::Internal,
             KeyReleaseError::Recipient(_)
             | KeyReleaseError::NoRecipients
             | KeyReleaseError::Wrap(_)
@@ -484,8 +485,8 @@ fn about(
 fn limits(command: &mut Command) {
     command
         .limit(Resource::Core, 0)
-        .limit(Resource::Nofile, 256)
-        .limit(Resource::Memlock, 512 << 20)
+        .limit_up_to(Resource::Nofile, 256)
+        .limit_up_to(Resource::Memlock, 512 << 20)
         .limit(Resource::Fsize, 0);
 }
 

@@ -89,11 +89,22 @@ fn kernel_helpers(trial: &mut Trial<'_>) {
         "/sys/kernel/debug",
         "/sys/kernel/security",
     ] {
-        let via = Via::call(libc::SYS_openat)
-            .path(path, libc::W_OK)
-            .kernel(&[libc::EISDIR]);
-        let _refused = trial.attempt(path, via, |child| primitive::open_for_writing(child, path));
+        try_writing(trial, path);
     }
+}
+
+/// Takes one step: opens `path` for writing and closes it again. A mask takes writes and keeps none.
+pub(crate) fn try_writing(trial: &mut Trial<'_>, path: &str) {
+    if primitive::is_mask(path) {
+        trial.step(path, |_| {
+            Outcome::Blocked(Layer::MountFlag, "masked".to_owned())
+        });
+        return;
+    }
+    let via = Via::call(libc::SYS_openat)
+        .path(path, libc::W_OK)
+        .kernel(&[libc::EISDIR]);
+    let _refused = trial.attempt(path, via, |child| primitive::open_for_writing(child, path));
 }
 
 /// Regular files below `root`, at most `limit` of them, without following links.
@@ -138,6 +149,7 @@ fn writable(trial: &mut Trial<'_>, tried: &str, paths: &[String]) {
         let mut refusal = None;
         for path in paths {
             match primitive::open_for_writing(child, path) {
+                Ok(_) if primitive::is_mask(path) => {}
                 Ok(_) => open.push(path.as_str()),
                 Err(errno) => refusal = refusal.or(Some((path, errno))),
             }
@@ -171,17 +183,33 @@ fn kernel_settings(trial: &mut Trial<'_>) {
         "/proc/asound",
         "/proc/bus/pci",
     ] {
-        let via = Via::call(libc::SYS_openat)
-            .path(path, libc::W_OK)
-            .kernel(&[libc::EISDIR]);
-        let _refused = trial.attempt(path, via, |child| primitive::open_for_writing(child, path));
+        // A mask is the null device, which opens for writing and leads nowhere.
+        if is_null_device(path) {
+            trial.step(path, |_| {
+                Outcome::Blocked(Layer::MountFlag, "masked by the null device".to_owned())
+            });
+            continue;
+        }
+        try_writing(trial, path);
     }
+}
+
+fn is_null_device(path: &str) -> bool {
+    fs::metadata(path).is_ok_and(|found| {
+        found.file_type().is_char_device() && found.rdev() == libc::makedev(1, 3)
+    })
 }
 
 fn sysfs(trial: &mut Trial<'_>) {
     control_null(trial);
     let files = walk("/sys", 6_000, &[]);
-    writable(trial, &format!("{} files under /sys", files.len()), &files);
+    if files.is_empty() && fs::symlink_metadata("/sys/kernel").is_ok() {
+        trial.step("files under /sys", |_| {
+            Outcome::Blocked(Layer::Landlock, "mounted, but cannot be listed".to_owned())
+        });
+    } else {
+        writable(trial, &format!("{} files under /sys", files.len()), &files);
+    }
     for directory in [
         "/sys/firmware",
         "/sys/kernel/debug",
@@ -205,13 +233,22 @@ const EXPECTED_NODES: &[&str] = &[
     "null", "zero", "full", "random", "urandom", "tty", "ptmx", "console",
 ];
 
+#[rustfmt::skip]
+const WELL_KNOWN_NODES: &[&str] = &[
+    "mem", "kmem", "port", "kmsg", "kvm", "fuse", "net/tun", "loop-control", "loop0", "vhost-net",
+    "vhost-vsock", "vsock", "uinput", "userfaultfd", "ppp", "rtc0", "hpet", "cpu_dma_latency",
+    "mapper/control", "sda", "vda", "xvda", "nvme0", "nvme0n1", "dri/card0", "dri/renderD128",
+    "vfio/vfio", "infiniband/uverbs0", "nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm",
+    "nvidia-uvm-tools", "nvidia-modeset", "snd/seq", "input/event0", "hwrng", "autofs", "btrfs-control",
+];
+
 fn devices(trial: &mut Trial<'_>) {
     let null =
         fs::metadata("/dev/null").map(|found| (found.rdev(), found.file_type().is_char_device()));
     trial.control(
         "/dev/null is character device 1:3",
         match null {
-            Ok((0x103, true)) => Ok(String::new()),
+            Ok((primitive::NULL_DEVICE, true)) => Ok(String::new()),
             Ok((device, _)) => Err(format!("device {device:#x}")),
             Err(error) => Err(error.to_string()),
         },
@@ -236,9 +273,24 @@ fn devices(trial: &mut Trial<'_>) {
             }
         }
     }
-    trial.step(format_args!("{seen} device nodes"), |_| {
+    let listed = fs::read_dir("/dev").is_ok();
+    // Where the directory cannot be listed, an attacker still asks for names; looking is not refused.
+    for name in WELL_KNOWN_NODES.iter().filter(|_| !listed) {
+        let path = format!("/dev/{name}");
+        seen += usize::from(
+            fs::symlink_metadata(&path)
+                .map(|_| strange.push(path))
+                .is_ok(),
+        );
+    }
+    let how = if listed {
+        "listed"
+    } else {
+        "asked for by name, as /dev cannot be listed"
+    };
+    trial.step(format_args!("{seen} device nodes, {how}"), |_| {
         if strange.is_empty() {
-            Outcome::Blocked(Layer::MissingNode, "only the expected ones".to_owned())
+            Outcome::Blocked(Layer::MissingNode, "none but the expected ones".to_owned())
         } else {
             strange.truncate(10);
             Outcome::Open(strange.join(" "))

@@ -148,5 +148,5 @@ fn tell(orders: &SyncSender<Order>, part: Part, launch: u64, how: String) {
 /// Numbers of launches, over all stages of this daemon.
 static LAUNCHES: AtomicU64 = AtomicU64::new(1);
 const DRAIN: Duration = Duration::from_secs(2);
-const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(2);
 const WATCH: Duration = Duration::from_secs(3600);

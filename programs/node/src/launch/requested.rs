@@ -130,13 +130,21 @@ fn stage_plan(ground: &Ground, root: RootFileSystem) -> Result<Plan, Failure> {
                 port,
             })
             .collect(),
-        writable: stage.profile.writable.clone(),
+        // Every stage has these two anyway.
+        writable: stage
+            .profile
+            .writable
+            .iter()
+            .filter(|path| !matches!(path.as_str(), "/tmp" | "/dev/shm"))
+            .cloned()
+            .collect(),
         limits: StageLimits {
             memory_bytes: resources.memory,
             milli_cpus: u64::from(resources.millicpus),
             processes: u64::from(resources.pids),
             scratch_bytes: resources.scratch,
-            shared_memory_bytes: resources.scratch,
+            // Both together must stay too small to keep a copy of a small model.
+            shared_memory_bytes: resources.scratch / 4,
             ..StageLimits::default()
         },
         host: node.host.facts()?,

@@ -71,7 +71,7 @@ impl Node {
                         .event(kind::ENCLOSURE_FAILED, Severity::Error)
                         .at(&name, None)
                         .fact("code", failure.code().word())
-                        .fact("reason", failure.message()),
+                        .fact("reason", failure.line()),
                 );
                 self.dismantle(&running);
                 Err(failure)
@@ -256,7 +256,11 @@ impl Node {
             // Absent is what is wanted; one that stays is found by the leftover report.
             std::fs::remove_file(compile::mesh_socket(&mesh, &enclosure.name, &stage.name)).ok();
         }
-        self.enclosures().remove(&enclosure.name);
+        let mut enclosures = self.enclosures();
+        enclosures.remove(&enclosure.name);
+        if enclosures.is_empty() {
+            crate::leftovers::remove_group();
+        }
         stopped
     }
 }
