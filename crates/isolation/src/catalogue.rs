@@ -28,6 +28,10 @@
 //! | only granted devices | ES-13 |
 //! | no inherited descriptors | PX-10 |
 //!
+//! The table is about one wall at a time. In the full sandbox many checks meet a second one: without a
+//! network namespace of its own, Landlock still refuses EG-01, EG-02, EG-08 and LA-01, while EG-03 and
+//! EG-12 open; without a read-only root, Landlock still refuses PX-01.
+//!
 //! Every check is seen open in a weak sandbox at least once where this kernel has what it attacks; that
 //! is the positive control of those whose whole call a filter refuses.
 

@@ -93,8 +93,11 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Check> {
         crate::escape::filter::CHECKS,
         crate::escape::limits::CHECKS,
         crate::memory::CHECKS,
+        crate::memory::machine::CHECKS,
         crate::weights::CHECKS,
+        crate::weights::copies::CHECKS,
         crate::execution::CHECKS,
+        crate::execution::leftovers::CHECKS,
     ]
     .into_iter()
     .flatten()

@@ -232,10 +232,6 @@ impl Lines<'_> {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the deadline is real time, not a decision"
-)]
 fn now() -> Instant {
     Instant::now()
 }

@@ -43,7 +43,7 @@ pub const EXPECTED_OPEN: &[ExpectedOpen] = &[
     },
     ExpectedOpen {
         check: "LA-14",
-        reason: "preadv2() without waiting tells cached pages apart, and servers use the call for asynchronous reads",
+        reason: "mincore() and preadv2() without waiting tell cached pages apart, and allocators and asynchronous readers use the calls",
         limited_by: "a view belongs to one stage, so that there is no neighbour's reading to observe in it",
     },
 ];

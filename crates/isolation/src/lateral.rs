@@ -31,7 +31,7 @@ pub(crate) const CHECKS: &[Check] = &[
         .techniques(&["T1057", "AML.T0089"])
         .tries("/proc is walked for the canary process; kill(pid, 0) is asked for its number")
         .open_means("the stage sees, and may signal, processes that are not its own")
-        .control("/proc shows the prober's own name"),
+        .control("/proc lists the prober's own process"),
     check("LA-07", "user ids shared with the host", user_ids)
         .techniques(&["T1078"])
         .tries("/proc/self/uid_map is read")
@@ -130,8 +130,19 @@ fn neighbour_sockets(trial: &mut Trial<'_>) {
 }
 
 fn neighbour_processes(trial: &mut Trial<'_>) {
-    let own = fs::read_to_string("/proc/self/comm").map_err(|error| error.to_string());
-    trial.control("/proc/self/comm", own.map(|name| name.trim().to_owned()));
+    let own = trial
+        .child
+        .call(libc::SYS_getpid, [])
+        .unwrap_or(-1)
+        .to_string();
+    trial.control(
+        "/proc lists the own process",
+        if primitive::names("/proc").contains(&own) {
+            Ok(own)
+        } else {
+            Err(own)
+        },
+    );
     let Some(canary) = trial.scene.order.canaries.process.clone() else {
         trial.step("no canary was named", |_| Outcome::Unsure(String::new()));
         return;
@@ -420,10 +431,7 @@ fn cgroups(trial: &mut Trial<'_>) {
         "devices/devices.allow",
     ] {
         let path = format!("/sys/fs/cgroup/{name}");
-        let via = Via::call(libc::SYS_openat).path(&path, libc::W_OK);
-        let _refused = trial.attempt(&path, via, |child| {
-            primitive::open_for_writing(child, &path)
-        });
+        crate::escape::files::try_writing(trial, &path);
     }
 }
 

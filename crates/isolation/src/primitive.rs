@@ -41,6 +41,17 @@ pub(crate) fn open_for_writing(child: &Child, at: &str) -> Result<i64, Errno> {
     Ok(0)
 }
 
+/// Whether `at` is a mask: the null device bound over something that is no device.
+pub(crate) fn is_mask(at: &str) -> bool {
+    use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+    at != "/dev/null"
+        && std::fs::metadata(at)
+            .is_ok_and(|found| found.file_type().is_char_device() && found.rdev() == NULL_DEVICE)
+}
+
+/// Character device 1:3.
+pub(crate) const NULL_DEVICE: u64 = 0x103;
+
 /// Whether file modes allow `mode`; Landlock does not see this call.
 pub(crate) fn access(child: &Child, at: &str, mode: i32) -> Result<i64, Errno> {
     let at = path(at);

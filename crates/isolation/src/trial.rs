@@ -89,10 +89,11 @@ impl<'a> Trial<'a> {
             return Err(Errno(0));
         }
         let result = act(self.child);
-        match result {
-            Ok(_) => self.finish(tried, Verdict::Open, None, None, "it was served".to_owned()),
-            Err(errno) => self.refused(tried, errno, via),
-        }
+        let outcome = match result {
+            Ok(_) => Outcome::Open("it was served".to_owned()),
+            Err(errno) => Outcome::Refused(errno, via),
+        };
+        self.settle(tried, outcome);
         result
     }
 
@@ -102,17 +103,22 @@ impl<'a> Trial<'a> {
         if !self.announce(&tried) {
             return;
         }
-        match act(self.child) {
+        let outcome = act(self.child);
+        self.settle(tried, outcome);
+    }
+
+    fn settle(&self, tried: String, outcome: Outcome) {
+        match outcome {
             Outcome::Open(detail) => self.finish(tried, Verdict::Open, None, None, detail),
             Outcome::Blocked(layer, detail) => {
                 self.finish(tried, Verdict::Blocked, Some(layer), None, detail);
             }
-            Outcome::Refused(errno, via) => self.refused(tried, errno, via),
+            Outcome::Refused(errno, via) => self.refused(tried, errno, &via),
             Outcome::Unsure(detail) => {
-                self.finish(tried, Verdict::Inconclusive, None, None, detail)
+                self.finish(tried, Verdict::Inconclusive, None, None, detail);
             }
             Outcome::Absent(detail) => {
-                self.finish(tried, Verdict::NotApplicable, None, None, detail)
+                self.finish(tried, Verdict::NotApplicable, None, None, detail);
             }
         }
     }
@@ -151,7 +157,7 @@ impl<'a> Trial<'a> {
         true
     }
 
-    fn refused(&self, tried: String, errno: Errno, via: Via) {
+    fn refused(&self, tried: String, errno: Errno, via: &Via) {
         let (verdict, layer, detail) = match via.cause(self.scene, self.child, errno) {
             Cause::Layer(layer) => (Verdict::Blocked, Some(layer), String::new()),
             Cause::Absent => (

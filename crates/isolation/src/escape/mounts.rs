@@ -266,8 +266,7 @@ fn release_agent(trial: &mut Trial<'_>) {
         "/sys/fs/cgroup/devices/release_agent",
         "/sys/fs/cgroup/memory/notify_on_release",
     ] {
-        let via = Via::call(libc::SYS_openat).path(path, libc::W_OK);
-        let _refused = trial.attempt(path, via, |child| primitive::open_for_writing(child, path));
+        super::files::try_writing(trial, path);
     }
     primitive::rmdir(trial.child, &at);
 }
