@@ -130,7 +130,7 @@ impl Authority {
                 .map_err(AuthorityError::Build)?;
         parameters
             .distinguished_name
-            .push(DnType::OrganizationName, trust_domain.as_str());
+            .push(DnType::OrganizationName, String::from(trust_domain));
         parameters
             .distinguished_name
             .push(DnType::CommonName, "Casemate authority");

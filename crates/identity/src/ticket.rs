@@ -69,7 +69,7 @@ impl TicketSigner {
     /// # Errors
     /// When it would be too long, or the library fails.
     pub fn sign_ticket(&self, claims: &TicketClaims) -> Result<String, SignTicketError> {
-        self.sign(TICKET_TYPE, serde_json::to_vec(claims)?)
+        self.sign(TICKET_TYPE, &serde_json::to_vec(claims)?)
     }
 
     /// Signs a Transaction Token.
@@ -77,11 +77,11 @@ impl TicketSigner {
     /// # Errors
     /// When it would be too long, or the library fails.
     pub fn sign_transaction(&self, claims: &TransactionClaims) -> Result<String, SignTicketError> {
-        self.sign(TRANSACTION_TYPE, serde_json::to_vec(claims)?)
+        self.sign(TRANSACTION_TYPE, &serde_json::to_vec(claims)?)
     }
 
-    fn sign(&self, typ: &str, claims: Vec<u8>) -> Result<String, SignTicketError> {
-        let token = sign_es256(&self.key, typ, &claims)?;
+    fn sign(&self, typ: &str, claims: &[u8]) -> Result<String, SignTicketError> {
+        let token = sign_es256(&self.key, typ, claims)?;
         if token.len() > MAX_TOKEN_BYTES {
             return Err(SignTicketError::TooLong(token.len()));
         }

@@ -7,7 +7,7 @@ use casemate_identity::svid::{KeyPair, make_csr, verify_leaf};
 use serde_json::{Value, json};
 
 use crate::harness::{Issuer, Start, domain, now, wait_for};
-use crate::provider::Provider;
+use crate::provider::{Provider, web_tls};
 
 async fn refused(issuer: &Issuer, token: &str) -> (u16, String) {
     let csr = make_csr(&KeyPair::generate().unwrap()).unwrap();
@@ -229,4 +229,39 @@ async fn a_provider_that_hangs_is_given_up_on_and_the_issuer_goes_on() {
     wait_for(|| issuer.alive()).await;
     assert_eq!(issuer.ready.bundle_pem, issuer.authority.certificate_pem());
     assert_eq!(*issuer.authority.trust_domain(), domain());
+}
+
+#[tokio::test]
+async fn a_provider_is_found_by_name_from_inside_the_confinement() {
+    let provider = Provider::start_at("http://localhost", None).await;
+    let issuer = Start::with(&provider.issuer).start();
+    issuer.login(&provider.id_token("alice")).await;
+}
+
+#[tokio::test]
+async fn a_provider_with_https_is_believed_under_the_configured_roots_only() {
+    let (tls, root) = web_tls("localhost");
+    let provider = Provider::start_at("https://localhost", Some(tls)).await;
+    let mut start = Start::with(&provider.issuer);
+    start.roots_pem = Some(root);
+    start.start().login(&provider.id_token("alice")).await;
+
+    // The system's roots do not know it, another root does not either, and the name must fit.
+    let mut issuer = Start::with(&provider.issuer).start();
+    assert_eq!(refused(&issuer, &provider.id_token("alice")).await.0, 503);
+    issuer.event(kind::PROVIDER_UNAVAILABLE);
+    let mut start = Start::with(&provider.issuer);
+    start.roots_pem = Some(web_tls("localhost").1);
+    assert_eq!(
+        refused(&start.start(), &provider.id_token("alice")).await.0,
+        503
+    );
+    let (tls, root) = web_tls("other.example");
+    let provider = Provider::start_at("https://localhost", Some(tls)).await;
+    let mut start = Start::with(&provider.issuer);
+    start.roots_pem = Some(root);
+    assert_eq!(
+        refused(&start.start(), &provider.id_token("alice")).await.0,
+        503
+    );
 }

@@ -219,3 +219,51 @@ async fn it_is_confined_before_it_answers() {
     assert_eq!(line("NoNewPrivs:"), "1");
     assert_eq!(line("CapEff:"), "0000000000000000");
 }
+
+#[tokio::test]
+async fn http2_is_answered_and_bounded() {
+    let provider = Provider::start().await;
+    let bounds = Bounds {
+        streams_per_connection: 4,
+        requests_per_minute: 100_000,
+        ..quick()
+    };
+    let issuer = bounded(&provider, bounds).start();
+    let stream = issuer.raw_h2().await;
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (sender, connection) = hyper::client::conn::http2::handshake(executor, io)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let ask = |mut sender: hyper::client::conn::http2::SendRequest<_>| async move {
+        sender.ready().await?;
+        let body = http_body_util::Empty::<bytes::Bytes>::new();
+        let request = hyper::Request::get("https://issuer/jwks.json")
+            .body(body)
+            .unwrap();
+        sender
+            .send_request(request)
+            .await
+            .map(|answer| answer.status().as_u16())
+    };
+    // After the first answer the client knows the limit and keeps to it.
+    assert_eq!(ask(sender.clone()).await.unwrap(), 200);
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        asked.spawn(ask(sender.clone()));
+    }
+    for answer in asked.join_all().await {
+        assert_eq!(answer.unwrap(), 200);
+    }
+    let large = "x".repeat(100_000);
+    let body = http_body_util::Empty::<bytes::Bytes>::new();
+    let request = hyper::Request::get("https://issuer/jwks.json").header("x", large);
+    let answer = sender
+        .clone()
+        .send_request(request.body(body).unwrap())
+        .await;
+    assert!(answer.is_err() || answer.unwrap().status().as_u16() == 431);
+    let mut client = issuer.connect(None).await;
+    assert_eq!(client.send("GET", "/jwks.json", "", "").await.0, 200);
+}
