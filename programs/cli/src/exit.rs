@@ -72,6 +72,20 @@ impl Failure {
         Self::new(Exit::Ours, message).because(&error)
     }
 
+    /// Whoever read our answer went away, as `head` does: no mistake, and nobody to tell.
+    pub(crate) const fn unheard() -> Self {
+        Self {
+            exit: Exit::Unclear,
+            message: String::new(),
+            causes: Vec::new(),
+            fix: None,
+        }
+    }
+
+    pub(crate) const fn is_unheard(&self) -> bool {
+        self.message.is_empty()
+    }
+
     /// An error with its causes, as the way to end that fits it.
     pub(crate) fn of(exit: Exit, error: &dyn Error) -> Self {
         let mut failure = Self::new(exit, error);

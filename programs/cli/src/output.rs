@@ -79,7 +79,9 @@ impl Output {
 
     /// Why the command failed.
     pub(crate) fn failure(&self, failure: &Failure) {
-        self.say(&format!("error: {failure}"));
+        if !failure.is_unheard() {
+            self.say(&format!("error: {failure}"));
+        }
     }
 
     /// A bar of `total` bytes; shown only when stderr is a terminal.
@@ -109,7 +111,10 @@ fn write(bytes: &[u8]) -> Result<(), Failure> {
     stdout
         .write_all(bytes)
         .and_then(|()| stdout.flush())
-        .map_err(|error| Failure::ours("cannot write to stdout", error))
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::unheard(),
+            _ => Failure::ours("cannot write to stdout", error),
+        })
 }
 
 /// The text with every character that could move the cursor or reorder the line made harmless.

@@ -219,13 +219,21 @@ fn judge(
                     head.seq, head.digest
                 ))?;
             }
-            if let Some(remember) = remember {
-                remember(head)?;
-            }
-            if seen.is_none() {
-                context
-                    .output
-                    .say("a record that was cut at its end cannot be told without --seen");
+            match (remember, seen) {
+                (Some(remember), seen) => {
+                    remember(head)?;
+                    if seen.is_none() {
+                        context
+                            .output
+                            .say("its end is remembered: if it is cut later, that is found");
+                    }
+                }
+                (None, None) => {
+                    context
+                        .output
+                        .say("whether its end was cut cannot be told without --seen");
+                }
+                (None, Some(_)) => {}
             }
             Ok(Exit::Held)
         }

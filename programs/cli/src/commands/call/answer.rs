@@ -176,7 +176,7 @@ impl Piece {
             };
         };
         let text = |pointer: &str| value.pointer(pointer).and_then(serde_json::Value::as_str);
-        if event.name == "error" || value.get("error").is_some() {
+        if event.name == "error" || value.get("error").is_some_and(|error| !error.is_null()) {
             let words = ["/detail", "/error/message", "/title", "/error", "/code"];
             let words = words
                 .into_iter()
@@ -236,6 +236,10 @@ mod tests {
         assert_eq!(
             piece("message", r#"{"choices":[{"delta":{}}]}"#),
             Piece::Text(String::new())
+        );
+        assert_eq!(
+            piece("message", r#"{"content":"Hi","error":null}"#),
+            Piece::Text("Hi".to_owned())
         );
         assert_eq!(piece("message", "[DONE]"), Piece::End);
         assert_eq!(piece("message", "not json"), Piece::Text(String::new()));
