@@ -17,7 +17,7 @@ pub fn fuzz_header(data: &[u8]) {
         assert_eq!(header.payload(), data, "two spellings of one header");
         assert!(is_chunk_size(header.chunk_size));
     }
-    let _: Result<_, _> = Header::unverified(data);
+    Header::unverified(data).ok();
     assert!(Header::verify(data, &[]).is_err(), "believed without a key");
 }
 

@@ -2,6 +2,15 @@
 //!
 //! Mounting needs root; each test mounts in a private namespace of its own thread.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot prepare itself must fail, and say where"
+)]
+#![expect(
+    clippy::panic,
+    reason = "another report than the expected one fails the test"
+)]
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write as _};
 use std::os::fd::OwnedFd;
@@ -156,7 +165,7 @@ impl Vault {
         self.child
             .wait_for(Duration::from_secs(20))
             .unwrap()
-            .expect("the vault ends")
+            .unwrap()
     }
 }
 
