@@ -295,15 +295,11 @@ fn convert(span: saphyr_parser::Span) -> Span {
     }
 }
 
-/// The first character that no text file of ours has.
+/// The first character that no text file of ours has. A carriage return alone is one: YAML ends a line
+/// there, most editors do not, and a line that the reader of a file does not see must not count.
 fn first_control(text: &str) -> Option<Span> {
-    let bad = |character: char| {
-        (character.is_control() && !matches!(character, '\n' | '\r' | '\t'))
-            || character == '\u{feff}'
-    };
-    if !text.chars().any(bad) {
-        return None;
-    }
+    let bad =
+        |character: char| (character.is_control() && character != '\t') || character == '\u{feff}';
     text.lines().enumerate().find_map(|(line, content)| {
         let column = content.chars().position(bad)?;
         Some(Span {

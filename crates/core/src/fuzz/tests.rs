@@ -16,7 +16,7 @@ impl Random {
 fn replay(seeds: &[&str], rounds: usize, body: fn(&[u8])) {
     let tokens = [
         "{", "}", "[", "]", ": ", "- ", "\n", "  ", "&a ", "*a", "!!x ", "\"", "'", "|\n", "?",
-        "#", "@", "9", "\0", "\u{202e}",
+        "#", "@", "9", "\0", "\u{202e}", "\r",
     ];
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     for seed in seeds {
@@ -58,7 +58,7 @@ fn broken_enclosures_are_refused_with_a_place() {
     let seeds = [
         include_str!("../enclosure/tests.rs"),
         "",
-        "a: b",
+        "a: b # \r\r\rc: d\n",
         "spec: {stages: [{run: {host: [/, /usr]}}]}",
         CHAT,
     ];

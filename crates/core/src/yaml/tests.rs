@@ -40,6 +40,9 @@ fn what_can_grow_or_hide_is_refused() {
     assert!(refused("").contains("empty"));
     assert!(refused("a: \u{0}b").contains("control character"));
     assert!(refused("\u{feff}a: b").contains("control character"));
+    assert!(refused("a: b # \rc: d\n").contains("control character"));
+    assert!(refused("a: b\r").contains("control character"));
+    assert!(read("a.yaml", "a: b\r\nc: d\r\n").is_ok());
 }
 
 #[test]
