@@ -151,6 +151,12 @@ pub fn entitle<'a>(
         return Err(Refusal::RouteDenied);
     }
     let flow = find_flow(standing, credential, peer, &route.class)?;
+    // A ticket ends what it began. A Transaction Token only begins a call: the gate that admitted the
+    // first one cuts the whole chain there, and its certificate may be rotated meanwhile.
+    let expires = match credential {
+        Credential::Ticket(_) => shown.expires.min(peer.expires),
+        Credential::Transaction(_) => UnixTime(u64::MAX),
+    };
     let entitled = Entitled {
         route,
         flow,
@@ -159,7 +165,7 @@ pub fn entitle<'a>(
         token_id: shown.token_id,
         peer: peer.id,
         issued: shown.issued,
-        expires: shown.expires.min(peer.expires),
+        expires,
     };
     let per_minute = tighter(
         flow.limits.requests_per_minute,

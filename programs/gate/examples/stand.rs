@@ -10,23 +10,20 @@
 //! with the addresses and the gate's process id. UPSTREAM is the server behind the gate; without one, the
 //! stand answers every request itself. It runs until its standard input ends.
 
-#![allow(
-    clippy::unwrap_used,
+#![expect(
     clippy::expect_used,
-    clippy::panic,
-    reason = "a stand has no callers"
-)]
-#![allow(
     clippy::indexing_slicing,
-    clippy::print_stdout,
     clippy::print_stderr,
-    reason = "as in tests"
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a stand has no callers, and shares its parts with the tests"
 )]
 
 #[path = "../tests/it/stand.rs"]
+#[expect(dead_code, reason = "shared with the tests, which use more of it")]
 mod stand;
 #[path = "../tests/it/upstream.rs"]
-#[allow(dead_code, reason = "shared with the tests, which use more of it")]
+#[expect(dead_code, reason = "shared with the tests, which use more of it")]
 mod upstream;
 
 use std::net::SocketAddr;

@@ -478,9 +478,14 @@ fn a_transaction_token_is_for_the_gate_that_asked_for_it() {
             call,
             NOW,
         )
-        .map(|_| ())
+        .and_then(|entitled| Ok(entitled.admit(CHAT.as_bytes(), 4096)?.permit.expires()))
     };
-    assert_eq!(decide(&token, &redact), Ok(()));
+    let never = UnixTime(u64::MAX);
+    assert_eq!(
+        decide(&token, &redact),
+        Ok(never),
+        "it begins a call and does not end it"
+    );
     assert_eq!(
         decide(&token, &id("/enclosure/chat/stage/other")),
         Err(Refusal::NotHolder)

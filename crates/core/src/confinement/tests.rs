@@ -251,7 +251,9 @@ fn another_interface_device_or_descriptor_is_a_difference() {
 #[test]
 fn a_limit_that_is_missing_or_higher_is_a_difference() {
     assert_eq!(
-        whats(|facts| drop(facts.limits.remove("Max core file size"))),
+        whats(|facts| {
+            facts.limits.remove("Max core file size");
+        }),
         ["resource limit `Max core file size`"]
     );
 }

@@ -1,10 +1,5 @@
 //! A gate on a stand: the real program, a throw-away authority, and a daemon that does what a test says.
 
-#![allow(
-    dead_code,
-    reason = "shared by the tests and by the example, which use different parts"
-)]
-
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
