@@ -56,7 +56,6 @@ fn replay(seeds: &[&str], rounds: usize, body: fn(&[u8])) {
 #[test]
 fn broken_enclosures_are_refused_with_a_place() {
     let seeds = [
-        include_str!("../enclosure/tests.rs"),
         "",
         "a: b # \r\r\rc: d\n",
         "spec: {stages: [{run: {host: [/, /usr]}}]}",
