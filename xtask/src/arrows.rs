@@ -151,7 +151,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Not shipped.
     ("redact", &[]),
     ("stand-in", &[]),
-    ("chat-demo", &["casemate-core", TESTKIT]),
+    ("chat-demo", &["casemate-isolation", TESTKIT]),
     (TESTKIT, LIBRARIES),
     ("casemate-claims", LIBRARIES_AND_TESTKIT),
     ("casemate-e2e", LIBRARIES_AND_TESTKIT),

@@ -87,7 +87,17 @@ fn check_demo() -> anyhow::Result<()> {
         count("/probe/checks").is_some_and(|checks| checks >= 45),
         "45 checks or more",
     );
-    demand(count("/probe/open") == Some(0), "no check open");
+    let unexpected = summary
+        .pointer("/probe/open_unexpected")
+        .and_then(Value::as_array);
+    demand(
+        unexpected.is_some_and(Vec::is_empty),
+        "no check open beyond the argued list",
+    );
+    demand(
+        count("/probe/inconclusive") == Some(0),
+        "a verdict for every check",
+    );
     demand(
         count("/receipts/count").is_some_and(|count| count >= 5),
         "receipts",

@@ -7,6 +7,8 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::Programs;
+
 /// What was on the host at one moment, of the kinds that a stage makes.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot(BTreeSet<String>);
@@ -119,7 +121,11 @@ fn processes(seen: &mut BTreeSet<String>) {
             continue;
         };
         let command = read(&format!("/proc/{name}/comm")).trim().to_owned();
-        if numeric && (OUR_IDENTITIES.contains(&uid) || command.starts_with("casemate")) {
+        let program = fs::read_link(format!("/proc/{name}/exe")).unwrap_or_default();
+        let ours = programs
+            .as_ref()
+            .is_some_and(|directory| program.starts_with(directory));
+        if numeric && (OUR_IDENTITIES.contains(&uid) || ours) {
             seen.insert(format!("process {name} {command} of {uid}"));
         }
     }

@@ -1,12 +1,11 @@
 //! Asks the model through the command line and shows the answer as it streams.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::Read as _;
 use std::process::Stdio;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use casemate_testkit::{Chat, Node, Person};
-use serde_json::Value;
 
 use crate::narrator::Narrator;
 
@@ -41,42 +40,43 @@ pub(crate) fn ask(
         .stderr(Stdio::piped())
         .spawn()
         .context("cannot start casemate call")?;
-    let stdout = child.stdout.take().context("no stdout")?;
-    let mut answer = Answer {
-        text: String::new(),
-        first_token_ms: 0,
-    };
-    for line in BufReader::new(stdout).lines() {
-        let line = line?;
-        let Some(event) = line
-            .strip_prefix("data: ")
-            .filter(|event| *event != "[DONE]")
-        else {
-            continue;
-        };
-        let event: Value = serde_json::from_str(event)?;
-        let token = event
-            .pointer("/choices/0/delta/content")
-            .and_then(Value::as_str);
-        if let Some(token) = token.filter(|token| !token.is_empty()) {
-            if answer.text.is_empty() {
-                answer.first_token_ms = u64::try_from(start.elapsed().as_millis())?;
-            }
-            answer.text.push_str(token);
-            narrator.piece(token);
+    let mut stdout = child.stdout.take().context("no stdout")?;
+    let mut bytes = Vec::new();
+    let mut shown = 0;
+    let mut first_token_ms = None;
+    let mut piece = [0; 256];
+    loop {
+        let read = stdout.read(&mut piece)?;
+        if read == 0 {
+            break;
         }
+        bytes.extend_from_slice(piece.get(..read).unwrap_or_default());
+        if first_token_ms.is_none() {
+            first_token_ms = Some(u64::try_from(start.elapsed().as_millis())?);
+        }
+        // A token may end in the middle of a character; it is shown with the next one.
+        let whole = std::str::from_utf8(&bytes).map_or_else(|error| error.valid_up_to(), str::len);
+        narrator.piece(&String::from_utf8_lossy(
+            bytes.get(shown..whole).unwrap_or_default(),
+        ));
+        shown = whole;
     }
-    narrator.say("");
     let status = child.wait()?;
-    if !status.success() || answer.text.is_empty() {
-        let mut words = String::new();
-        if let Some(mut stderr) = child.stderr.take() {
-            stderr.read_to_string(&mut words)?;
+    let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+    match first_token_ms {
+        Some(first_token_ms) if status.success() && !text.is_empty() => Ok(Answer {
+            text,
+            first_token_ms,
+        }),
+        _ => {
+            let mut words = String::new();
+            if let Some(mut stderr) = child.stderr.take() {
+                stderr.read_to_string(&mut words)?;
+            }
+            bail!(
+                "the question was not answered ({status})\n{words}\ncasemated's log:\n{}",
+                node.log()
+            )
         }
-        bail!(
-            "the question was not answered ({status})\n{words}\ncasemated's log:\n{}",
-            node.log()
-        );
     }
-    Ok(answer)
 }

@@ -5,6 +5,7 @@
 //! Everything is removed at the end, also after a failure or Ctrl-C.
 
 mod ask;
+mod attack;
 mod narrator;
 mod refusals;
 mod story;

@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
+use casemate_isolation::expected::expected_open;
 use casemate_testkit::leftovers::{Snapshot, plaintext_files};
 use casemate_testkit::{Chat, IdentityProvider, Node, Person, Tools};
 use serde_json::Value;
 
 use crate::narrator::Narrator;
 use crate::refusals::{SHORT_SECONDS, Stand};
-use crate::summary::{Probe, Receipts, Refusal, Summary};
-use crate::{ask, refusals};
+use crate::summary::{Receipts, Refusal, Summary};
+use crate::{ask, attack, refusals};
 
 /// Whether somebody asked to stop early; looked at between the steps.
 #[derive(Clone, Debug, Default)]
@@ -100,16 +101,24 @@ pub(crate) fn tell(narrator: Narrator, stop: &Stop) -> anyhow::Result<Summary> {
     };
     summary.refusals = refusals::collect(&stand, |refusal| narrator.say(&line(refusal)))?;
     stop.check()?;
-    let (egress, probe) = probe(&node)?;
+    let (egress, probe) = attack::attack(&node)?;
     narrator.say(&line(&egress));
     summary.refusals.push(egress);
-    summary.probe = probe;
 
     narrator.heading("casemate probe: attacks from inside");
     narrator.say(&format!(
         "{} checks: {} blocked, {} open, {} inconclusive, {} not applicable",
         probe.checks, probe.blocked, probe.open, probe.inconclusive, probe.not_applicable
     ));
+    for id in &probe.open_argued {
+        if let Some(expected) = expected_open(id) {
+            narrator.say(&format!("left open: {id}: {}", expected.reason));
+        }
+    }
+    for id in &probe.open_unexpected {
+        narrator.say(&format!("OPEN: {id}"));
+    }
+    summary.probe = probe;
     stop.check()?;
 
     narrator.heading("Receipts");
@@ -144,83 +153,6 @@ fn line(refusal: &Refusal) -> String {
     )
 }
 
-/// Runs the prober in every stage; its summary, and what it found about getting out.
-fn probe(node: &Node) -> anyhow::Result<(Refusal, Probe)> {
-    let output = node
-        .casemate(&node.path("home"))
-        .args(["probe", "--json"])
-        .output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let report: Value = serde_json::from_str(text.trim()).with_context(|| {
-        format!(
-            "casemate probe: {}",
-            String::from_utf8_lossy(&output.stderr)
-        )
-    })?;
-    let summary = report
-        .get("summary")
-        .context("the probe's report has no summary")?;
-    let count = |name: &str| {
-        let dashed = name.replace('_', "-");
-        let held = summary.get(name).or_else(|| summary.get(&dashed));
-        held.and_then(Value::as_u64)
-            .with_context(|| format!("the summary has no {name}"))
-    };
-    let probe = Probe {
-        checks: count("checks")?,
-        blocked: count("blocked")?,
-        open: count("open")?,
-        inconclusive: count("inconclusive")?,
-        not_applicable: count("not_applicable")?,
-    };
-    let findings = findings(&report);
-    let text = |finding: &Value, member: &str| {
-        finding
-            .get(member)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let egress: Vec<&Value> = findings
-        .iter()
-        .copied()
-        .filter(|finding| text(finding, "category") == "egress")
-        .collect();
-    let blocked = egress
-        .iter()
-        .filter(|finding| text(finding, "verdict") == "blocked")
-        .count();
-    let open = egress
-        .iter()
-        .filter(|finding| text(finding, "verdict") == "open")
-        .count();
-    let mut layers: Vec<String> = egress
-        .iter()
-        .map(|finding| text(finding, "layer"))
-        .filter(|l| !l.is_empty())
-        .collect();
-    layers.sort();
-    layers.dedup();
-    let refusal = Refusal {
-        name: "egress from inside a stage".to_owned(),
-        status: None,
-        reason: format!("{blocked} of {} ways out tried and stopped", egress.len()),
-        by: layers.join(", "),
-        refused: blocked > 0 && open == 0,
-    };
-    Ok((refusal, probe))
-}
-
-/// All findings of a report, wherever they stand in it.
-fn findings(report: &Value) -> Vec<&Value> {
-    match report {
-        Value::Array(items) => items.iter().flat_map(findings).collect(),
-        Value::Object(members) if members.contains_key("verdict") => vec![report],
-        Value::Object(members) => members.values().flat_map(findings).collect(),
-        _ => Vec::new(),
-    }
-}
-
 fn receipts(narrator: Narrator, node: &Node) -> anyhow::Result<Receipts> {
     let text = node.run_casemate(&["receipts", "list", "--json"])?;
     let list: Value = serde_json::from_str(text.trim()).context("receipts list --json")?;
@@ -230,6 +162,7 @@ fn receipts(narrator: Narrator, node: &Node) -> anyhow::Result<Receipts> {
         .iter()
         .filter_map(|receipt| receipt.get("kind")?.as_str())
         .collect();
+    kinds.sort_unstable();
     kinds.dedup();
     narrator.say(&format!(
         "{} receipts: {}",
@@ -241,9 +174,8 @@ fn receipts(narrator: Narrator, node: &Node) -> anyhow::Result<Receipts> {
         .args(["receipts", "verify"])
         .output()?;
     narrator.say(&format!(
-        "receipts verify: {}{}",
-        String::from_utf8_lossy(&verify.stdout).trim_end(),
-        String::from_utf8_lossy(&verify.stderr).trim_end()
+        "receipts verify: {}",
+        String::from_utf8_lossy(&verify.stdout).trim_end()
     ));
     Ok(Receipts {
         count: u64::try_from(receipts.len())?,

@@ -1,6 +1,6 @@
 //! What the demonstration saw, as the one JSON object it ends with.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Everything, in the order it was seen.
 #[derive(Debug, Default, Serialize)]
@@ -34,12 +34,17 @@ pub(crate) struct Refusal {
     pub(crate) refused: bool,
 }
 
-/// Counts of verdicts.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+/// Counts of verdicts over all stages.
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Probe {
     pub(crate) checks: u64,
     pub(crate) blocked: u64,
+    /// All that are open, with those on the argued list.
     pub(crate) open: u64,
+    /// Those of the argued list that are open, by id: what we leave open and say why.
+    pub(crate) open_argued: Vec<String>,
+    /// Those that are open and must not be, as `stage: id`.
+    pub(crate) open_unexpected: Vec<String>,
     pub(crate) inconclusive: u64,
     pub(crate) not_applicable: u64,
 }
@@ -57,7 +62,8 @@ impl Summary {
         !self.answer.is_empty()
             && self.refusals.iter().all(|refusal| refusal.refused)
             && self.probe.checks > 0
-            && self.probe.open == 0
+            && self.probe.open_unexpected.is_empty()
+            && self.probe.inconclusive == 0
             && self.receipts.verified
             && self.leftovers.is_empty()
     }
