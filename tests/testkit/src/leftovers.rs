@@ -114,6 +114,7 @@ fn processes(seen: &mut BTreeSet<String>) {
     let Ok(entries) = fs::read_dir("/proc") else {
         return;
     };
+    let programs = Programs::locate().ok().map(|programs| programs.directory().to_owned());
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let numeric = name.bytes().all(|byte| byte.is_ascii_digit());
