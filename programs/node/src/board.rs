@@ -183,6 +183,7 @@ impl Board {
         let mut inner = self.inner();
         if gate.is_none() {
             inner.status.certificate = None;
+            inner.status.gate.in_flight = 0;
             inner.not_after = None;
         }
         inner.gate = gate;

@@ -281,9 +281,8 @@ impl Issuer {
             },
         )?;
         lines.set_deadline(Some(READY_LIMIT))?;
-        let ready = match lines.next() {
-            Ok(Some(wire::FromIssuer::Ready(ready))) => ready,
-            Ok(_) | Err(_) => return Err(helper.not_ready(READY_LIMIT).into()),
+        let Ok(Some(wire::FromIssuer::Ready(ready))) = lines.next() else {
+            return Err(helper.not_ready(READY_LIMIT).into());
         };
         lines.set_deadline(None)?;
         let control = helper.control();

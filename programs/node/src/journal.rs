@@ -97,7 +97,7 @@ impl Journal {
 }
 
 /// One fact of a receipt.
-pub(crate) fn fact(name: &str, value: impl ToString) -> (String, String) {
+pub(crate) fn fact(name: &str, value: impl std::fmt::Display) -> (String, String) {
     (name.to_owned(), value.to_string())
 }
 

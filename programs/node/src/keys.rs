@@ -1,7 +1,7 @@
 //! The node's secrets: one key that seals the others, and the key that signs receipts.
 //!
-//! `node.key` is 32 random bytes that only root reads; every other secret at rest is AES-256-GCM under
-//! it, with the file's name as associated data so that one sealed file cannot stand in for another.
+//! `node.key` is 32 random bytes that only root reads; every other secret at rest is sealed under it for
+//! its own file name (`identity::authority::seal_key`).
 //! This protects backups and copied disks that lack `node.key`, and nothing against root: the
 //! assurance grade of this node is `software`.
 
@@ -10,11 +10,11 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::{SystemRandom, fill};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use casemate_core::secret::{Secret, SecretKey};
+use casemate_identity::authority::{SealKeyError, seal_key, unseal_key};
 use sha2::{Digest as _, Sha256};
 
 /// Why a secret of the node could not be had.
@@ -26,8 +26,10 @@ pub(crate) enum KeepKeyError {
     Write { path: PathBuf, source: io::Error },
     #[error("`{path}` is not a node key: it has {len} bytes and not 32")]
     NodeKeyLength { path: PathBuf, len: usize },
-    #[error("`{path}` was sealed under another node key, or was changed")]
-    Unseal { path: PathBuf },
+    #[error("cannot seal `{path}`")]
+    Seal { path: PathBuf, source: SealKeyError },
+    #[error("cannot open `{path}`")]
+    Unseal { path: PathBuf, source: SealKeyError },
     #[error("`{path}` does not hold a P-256 key")]
     ReceiptKey { path: PathBuf },
     #[error("the random number generator failed")]
@@ -66,17 +68,12 @@ impl NodeKey {
 
     /// Seals `secret` into `path`, replacing what was there only when the new file is complete.
     pub(crate) fn seal(&self, path: &Path, secret: &Secret) -> Result<(), KeepKeyError> {
-        let mut nonce = [0; NONCE_LEN];
-        fill(&mut nonce).map_err(|_| KeepKeyError::Random)?;
-        let mut body = secret.expose().to_vec();
-        self.cipher()?
-            .seal_in_place_append_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(associated(path)),
-                &mut body,
-            )
-            .map_err(|_| KeepKeyError::Random)?;
-        let sealed = [MAGIC, nonce.as_slice(), body.as_slice()].concat();
+        let sealed = seal_key(&self.0, &purpose(path), secret.expose()).map_err(|source| {
+            KeepKeyError::Seal {
+                path: path.to_owned(),
+                source,
+            }
+        })?;
         let write = || -> io::Result<()> {
             let beside = path.with_extension("new");
             fs::remove_file(&beside).or_else(absent_is_fine)?;
@@ -94,30 +91,12 @@ impl NodeKey {
         if !path.exists() {
             return Ok(None);
         }
-        let unseal = || KeepKeyError::Unseal {
-            path: path.to_owned(),
-        };
-        let sealed = read_secret(path)?;
-        let rest = sealed.expose().strip_prefix(MAGIC).ok_or_else(unseal)?;
-        let (nonce, body) = rest.split_first_chunk::<NONCE_LEN>().ok_or_else(unseal)?;
-        let mut body = body.to_vec();
-        let length = self
-            .cipher()?
-            .open_in_place(
-                Nonce::assume_unique_for_key(*nonce),
-                Aad::from(associated(path)),
-                &mut body,
-            )
-            .map_err(|_| unseal())?
-            .len();
-        body.truncate(length);
-        Ok(Some(Secret::new(body)))
-    }
-
-    fn cipher(&self) -> Result<LessSafeKey, KeepKeyError> {
-        UnboundKey::new(&AES_256_GCM, self.0.expose())
-            .map(LessSafeKey::new)
-            .map_err(|_| KeepKeyError::Random)
+        unseal_key(&self.0, &purpose(path), read_secret(path)?.expose())
+            .map(Some)
+            .map_err(|source| KeepKeyError::Unseal {
+                path: path.to_owned(),
+                source,
+            })
     }
 }
 
@@ -206,10 +185,10 @@ pub(crate) fn random_hex<const N: usize>() -> Result<String, KeepKeyError> {
     Ok(hex(&bytes))
 }
 
-fn associated(path: &Path) -> Vec<u8> {
-    path.file_name()
-        .map(|name| name.as_encoded_bytes().to_vec())
-        .unwrap_or_default()
+/// A file is sealed for its name, so that one cannot stand in for another.
+fn purpose(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    format!("node/{name}")
 }
 
 fn read_secret(path: &Path) -> Result<Secret, KeepKeyError> {
@@ -246,7 +225,6 @@ fn absent_is_fine(error: io::Error) -> io::Result<()> {
     }
 }
 
-const MAGIC: &[u8] = b"casemate-sealed-file-1\n";
 const MAX_SECRET_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]

@@ -6,12 +6,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use casemate_api::v1::Leftover;
 use casemate_core::event::{Severity, kind};
-use casemate_linux::cgroup::Group;
 use casemate_linux::process::{self, Signal};
 use casemate_sandbox::cleanup;
 
@@ -110,6 +110,7 @@ pub(crate) fn sweep(settings: &Settings, journal: &Journal, host: &Host) {
             tracing::error!(what = %left, "leftover not removed");
         }
     }
+    remove_group();
     for directory in ["mesh", "logs"] {
         for path in entries(&settings.run_dir(directory)) {
             if fs::remove_file(&path).is_ok() {
@@ -119,13 +120,21 @@ pub(crate) fn sweep(settings: &Settings, journal: &Journal, host: &Host) {
     }
 }
 
-/// Removes the control group above all stages, when no stage of anybody is in it.
+/// Removes the control group above all stages from every hierarchy, unless somebody's stage is in it.
 pub(crate) fn remove_group() {
-    match Group::at("/casemate").and_then(|group| group.remove()) {
-        Ok(()) => {}
-        // Another daemon's stages are in it.
-        Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {}
-        Err(error) => tracing::warn!(error = %error, "control group not removed"),
+    for path in above_groups() {
+        match fs::remove_dir(&path) {
+            Ok(()) => {}
+            // Another daemon's stages, or nothing at all.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::ResourceBusy | ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty
+                ) => {}
+            Err(error) => {
+                tracing::warn!(path = %path.display(), error = %error, "control group not removed")
+            }
+        }
     }
 }
 
@@ -156,17 +165,18 @@ fn split(line: &str) -> (&str, &str) {
 
 /// The groups below ours, in every hierarchy.
 fn groups() -> Vec<String> {
-    let mut found = Vec::new();
+    let below = above_groups().into_iter().flat_map(|path| entries(&path));
+    below.filter(|path| Path::new(path).is_dir()).collect()
+}
+
+/// The group above all stages, in every hierarchy, whether or not it exists.
+fn above_groups() -> Vec<PathBuf> {
     let mut roots = entries(Path::new("/sys/fs/cgroup"));
     roots.push("/sys/fs/cgroup".to_owned());
-    for root in roots {
-        for path in entries(&Path::new(&root).join("casemate")) {
-            if Path::new(&path).is_dir() {
-                found.push(path);
-            }
-        }
-    }
-    found
+    roots
+        .into_iter()
+        .map(|root| Path::new(&root).join("casemate"))
+        .collect()
 }
 
 fn alive(instance: &Instance) -> bool {

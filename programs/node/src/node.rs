@@ -136,7 +136,7 @@ impl Node {
         let issuer = self.issuer().ok_or_else(|| {
             Failure::new(Code::NoTrustDomain, "this node has no trust domain yet")
         })?;
-        let ready = issuer.ready().map_err(issuer_failure)?;
+        let ready = issuer.ready().map_err(|error| issuer_failure(&error))?;
         Ok(v1::Trust {
             trust_domain: issuer.trust_domain().to_string(),
             bundle_pem: ready.bundle_pem,
@@ -182,7 +182,7 @@ impl Node {
             .count();
         issuer
             .revoke(request.jti.clone(), sub)
-            .map_err(issuer_failure)?;
+            .map_err(|error| issuer_failure(&error))?;
         let now = self.journal.now();
         self.journal.store().add_revocation(
             request.jti.as_deref(),
@@ -302,8 +302,8 @@ impl Node {
             &self.journal,
             &self.recorder,
         )
-        .map_err(issuer_failure)?;
-        let ready = issuer.ready().map_err(issuer_failure)?;
+        .map_err(|error| issuer_failure(&error))?;
+        let ready = issuer.ready().map_err(|error| issuer_failure(&error))?;
         self.publish("trust-bundle.pem", &ready.bundle_pem)?;
         Ok(issuer)
     }
@@ -377,8 +377,8 @@ impl Node {
     }
 }
 
-pub(crate) fn issuer_failure(error: AskIssuerError) -> Failure {
-    let code = match &error {
+pub(crate) fn issuer_failure(error: &AskIssuerError) -> Failure {
+    let code = match error {
         AskIssuerError::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
             Code::PortTaken
         }
@@ -390,7 +390,7 @@ pub(crate) fn issuer_failure(error: AskIssuerError) -> Failure {
         | AskIssuerError::Refused(_)
         | AskIssuerError::OtherAnswer => Code::IssuerFailed,
     };
-    Failure::from_error(code, &error)
+    Failure::from_error(code, error)
 }
 
 fn authority_failure(error: &OpenAuthorityError) -> Failure {

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-/// When a process was started, in clock ticks since boot; nothing when there is no such process.
+/// When a process was started, in clock ticks since boot; nothing when there is no such process, or only
+/// what is left of it until its parent looks.
 pub(crate) fn start_ticks(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     parse_start_ticks(&stat)
@@ -19,7 +20,12 @@ pub(crate) fn boot_id() -> String {
 /// everything is counted from the last closing one.
 fn parse_start_ticks(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -31,6 +37,15 @@ mod tests {
         let fields: Vec<String> = (4..=52).map(|number| number.to_string()).collect();
         let stat = format!("77 (x) S 1 1) S {}", fields.join(" "));
         assert_eq!(parse_start_ticks(&stat), Some(22));
+    }
+
+    #[test]
+    fn a_dead_process_is_no_process() {
+        let fields: Vec<String> = (4..=52).map(|number| number.to_string()).collect();
+        assert_eq!(
+            parse_start_ticks(&format!("77 (x) Z {}", fields.join(" "))),
+            None
+        );
     }
 
     #[test]

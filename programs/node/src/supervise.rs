@@ -55,7 +55,7 @@ pub(crate) enum Word {
 /// Why the thread goes on.
 enum Next {
     /// Launch again, from the beginning or with the weights still open.
-    Again(Option<WeightsReady>),
+    Again(Option<Box<WeightsReady>>),
     Stop,
 }
 
@@ -112,9 +112,9 @@ pub(crate) fn own(ground: &Ground, orders: &Receiver<Order>) {
 }
 
 /// Walks the states of a launch, each of which can only be made from the one before.
-fn launch(ground: &Ground, kept: Option<WeightsReady>) -> Result<Admitting, Failure> {
+fn launch(ground: &Ground, kept: Option<Box<WeightsReady>>) -> Result<Admitting, Failure> {
     let ready = match kept {
-        Some(ready) => ready,
+        Some(ready) => *ready,
         None => Requested::new(ground)
             .attest(ground)?
             .open_weights(ground)?,
@@ -134,7 +134,7 @@ fn serve(ground: &Ground, admitting: Admitting, orders: &Receiver<Order>) -> Nex
                     .reached(LaunchState::BackingOff, Phase::Drain, &how);
                 died(ground, &ended);
                 return Next::Again(match ended.part {
-                    Part::Server => admitting.into_weights(ground),
+                    Part::Server => admitting.into_weights(ground).map(Box::new),
                     Part::Gate | Part::Vault => None,
                 });
             }

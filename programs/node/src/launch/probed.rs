@@ -14,6 +14,7 @@ use crate::failure::{Code, Failure};
 use crate::gate::{Gate, GateRequest};
 use crate::journal::fact;
 use crate::network::Knock;
+use crate::view::View;
 
 /// A stage that held.
 #[derive(Debug)]
@@ -44,7 +45,14 @@ impl Probed {
         if let Err(failure) = wait_until_it_answers(ground, &house, &serving) {
             ground.board.runs_as(None);
             drop(serving);
-            return Err(failure);
+            // A server that could not read its model is not to blame for ending.
+            return Err(match house.views.iter().find_map(View::corruption) {
+                Some(what) => {
+                    let message = format!("the sealed model was changed: {what}");
+                    Failure::new(Code::ModelRefused, message)
+                }
+                None => failure,
+            });
         }
         let receipt = [
             fact("plan-digest", house.attestation.plan_digest()),

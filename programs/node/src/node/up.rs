@@ -139,7 +139,7 @@ impl Node {
         let issuer = self.issuer_for(&enclosure.trust_domain)?;
         issuer
             .set_enclosure(compile::policy(enclosure))
-            .map_err(issuer_failure)?;
+            .map_err(|error| issuer_failure(&error))?;
         say(
             "issuer",
             format!(

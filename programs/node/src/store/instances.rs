@@ -29,6 +29,9 @@ impl InstanceKind {
     }
 }
 
+/// A revoked ticket id, a revoked subject, or both.
+pub(crate) type Revocation = (Option<String>, Option<String>);
+
 /// One process that was started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Instance {
@@ -122,7 +125,7 @@ impl Store {
     }
 
     /// Every revocation that may still cover something: ticket id, subject.
-    pub(crate) fn revocations(&self) -> Result<Vec<(Option<String>, Option<String>)>, StoreError> {
+    pub(crate) fn revocations(&self) -> Result<Vec<Revocation>, StoreError> {
         let rows = self.rows();
         let mut statement = rows.prepare("SELECT jti, sub FROM revocations ORDER BY time")?;
         let found = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
