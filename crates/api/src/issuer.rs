@@ -93,7 +93,12 @@ pub struct Lifetimes {
 
 impl Default for Lifetimes {
     fn default() -> Self {
-        Self { user_secs: 8 * 3600, stage_secs: 3600, ticket_secs: 300, transaction_secs: 60 }
+        Self {
+            user_secs: 8 * 3600,
+            stage_secs: 3600,
+            ticket_secs: 300,
+            transaction_secs: 60,
+        }
     }
 }
 

@@ -39,7 +39,10 @@ impl TrustDomain {
     /// The identity of the whole trust domain: no path. Only signing certificates carry it.
     #[must_use]
     pub fn id(&self) -> SpiffeId {
-        SpiffeId { trust_domain: self.clone(), path: String::new() }
+        SpiffeId {
+            trust_domain: self.clone(),
+            path: String::new(),
+        }
     }
 
     /// The identity of one stage of one enclosure.
@@ -54,7 +57,10 @@ impl TrustDomain {
     /// The identity of this node's issuer.
     #[must_use]
     pub fn issuer(&self) -> SpiffeId {
-        SpiffeId { trust_domain: self.clone(), path: "/issuer".to_owned() }
+        SpiffeId {
+            trust_domain: self.clone(),
+            path: "/issuer".to_owned(),
+        }
     }
 
     /// The identity of a person: `/user/<provider>/<subject>`, both already reduced to legal segments.
@@ -76,7 +82,9 @@ impl FromStr for TrustDomain {
         if (1..=255).contains(&text.len()) && text.bytes().all(legal) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(ParseSpiffeError::TrustDomain(text.chars().take(255).collect()))
+            Err(ParseSpiffeError::TrustDomain(
+                text.chars().take(255).collect(),
+            ))
         }
     }
 }
@@ -140,18 +148,28 @@ impl FromStr for SpiffeId {
         }
         // Scheme and trust domain compare without case in the specification; we issue and accept
         // the lower-case form only, so that equality is equality of bytes.
-        let rest = text.strip_prefix("spiffe://").ok_or(ParseSpiffeError::Scheme)?;
+        let rest = text
+            .strip_prefix("spiffe://")
+            .ok_or(ParseSpiffeError::Scheme)?;
         let (domain, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
         let trust_domain = domain.parse()?;
         for segment in path.split('/').skip(1) {
             let legal =
                 |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-            if segment.is_empty() || segment == "." || segment == ".." || !segment.bytes().all(legal)
+            if segment.is_empty()
+                || segment == "."
+                || segment == ".."
+                || !segment.bytes().all(legal)
             {
-                return Err(ParseSpiffeError::Segment(segment.chars().take(64).collect()));
+                return Err(ParseSpiffeError::Segment(
+                    segment.chars().take(64).collect(),
+                ));
             }
         }
-        Ok(Self { trust_domain, path: path.to_owned() })
+        Ok(Self {
+            trust_domain,
+            path: path.to_owned(),
+        })
     }
 }
 

@@ -7,7 +7,17 @@ use serde::{Deserialize, Serialize};
 
 /// Seconds since 1970-01-01T00:00:00Z, as JWT's `NumericDate` without a fraction (RFC 7519 section 2).
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
 )]
 #[serde(transparent)]
 pub struct UnixTime(pub u64);
@@ -37,7 +47,10 @@ impl UnixTime {
         i64::try_from(self.0)
             .ok()
             .and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok())
-            .and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok())
+            .and_then(|at| {
+                at.format(&time::format_description::well_known::Rfc3339)
+                    .ok()
+            })
             .unwrap_or_else(|| format!("@{}", self.0))
     }
 }
