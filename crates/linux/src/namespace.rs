@@ -125,7 +125,7 @@ pub fn create_network(path: &Path) -> io::Result<u64> {
         socket::raise_loopback()?;
         let own = Path::new("/proc/thread-self/ns/net");
         mount::bind(own, &target, mount::Flags::NONE)?;
-        Ok(inode_of(&File::open(&target)?)?)
+        inode_of(File::open(&target)?)
     });
     if made.is_err() {
         remove_network(path)?;

@@ -141,6 +141,10 @@ impl UnpackImageError {
         move |source| Self::File { act, path, source }
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "an error or a text, which ends here"
+    )]
     fn document(document: &'static str, reason: impl ToString) -> Self {
         Self::Document {
             document,

@@ -11,7 +11,6 @@ use casemate_core::confinement::{
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::image::Image;
 use crate::oci::{
     Capabilities, Config, Cpu, DeviceRule, IdMapping, Linux, Memory, Namespace, Pids, Process,
     Resources, Root, User,
@@ -20,12 +19,15 @@ use crate::oci::{
 mod limits;
 mod mounts;
 mod paths;
+mod request;
 mod seccomp;
+mod server;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use mounts::HOSTS;
 pub use paths::{MASKED, READ_ONLY};
+pub use request::{FlowPort, HostFacts, ModelView, RootFileSystem, StageLimits, StageRequest};
 
 /// The user and group of every process of a stage, inside its user namespace.
 pub const STAGE_USER: Identity = Identity {
@@ -39,148 +41,6 @@ pub const RANGE_BASE: u32 = 600_000;
 
 /// How many stages one host has ids for.
 pub const MOST_SLOTS: u16 = 65_000;
-
-/// What is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StageRequest {
-    /// The name of the container, such as `chat.infer`: letters, digits, `.`, `-` and `_`.
-    pub id: String,
-    /// Which of the host's stages it is; each slot has its own range of ids.
-    pub slot: u16,
-    /// Where programs and libraries come from.
-    pub root: RootFileSystem,
-    /// Program and arguments; empty for what the image says.
-    pub command: Vec<String>,
-    /// Variables over those of the image.
-    pub environment: Vec<(String, String)>,
-    /// The working directory; else that of the image, else `/tmp`.
-    pub directory: Option<String>,
-    /// Models, each at `/models/<name>`.
-    pub models: Vec<ModelView>,
-    /// The directory of the launcher's programs (`init`, `probe`), mounted at `/.casemate`.
-    pub programs: PathBuf,
-    /// The stage's network namespace.
-    pub network: PathBuf,
-    /// The TCP port that the server binds.
-    pub serves: u16,
-    /// Stages that this one may call, and the loopback port on which its gate takes each call.
-    pub flows: Vec<FlowPort>,
-    /// Directories with scratch space of their own, beside `/tmp` and `/dev/shm`.
-    pub writable: Vec<String>,
-    /// What the stage may use.
-    pub limits: StageLimits,
-    /// What the host can do.
-    pub host: HostFacts,
-}
-
-/// Where programs and libraries come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RootFileSystem {
-    /// An unpacked image.
-    Image(Image),
-    /// Directories of the host, each at its own path, read-only.
-    HostDirectories(Vec<PathBuf>),
-}
-
-/// A model as files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelView {
-    /// Its directory below `/models`.
-    pub name: String,
-    /// Where the view is mounted outside.
-    pub view: PathBuf,
-}
-
-/// A way to another stage.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FlowPort {
-    /// The other stage's name; the server finds its address in `CASEMATE_FLOW_<STAGE>`.
-    pub stage: String,
-    /// The loopback port.
-    pub port: u16,
-}
-
-/// What a stage may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StageLimits {
-    /// Bytes of memory, with scratch space and page cache; no swap.
-    pub memory_bytes: u64,
-    /// Processors, in thousandths of one.
-    pub milli_cpus: u64,
-    /// Processes and threads.
-    pub processes: u64,
-    /// Open files of one process.
-    pub open_files: u64,
-    /// Bytes of `/tmp` and of each other writable directory.
-    pub scratch_bytes: u64,
-    /// Bytes of `/dev/shm`.
-    pub shared_memory_bytes: u64,
-}
-
-impl Default for StageLimits {
-    fn default() -> Self {
-        Self {
-            memory_bytes: 2 << 30,
-            milli_cpus: 2000,
-            processes: 512,
-            open_files: 65_536,
-            scratch_bytes: 64 << 20,
-            shared_memory_bytes: 64 << 20,
-        }
-    }
-}
-
-/// What the host can do, as far as the plan depends on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HostFacts {
-    /// Control groups are of version 2.
-    pub unified_cgroups: bool,
-    /// Swap can be limited.
-    pub swap_limit: bool,
-    /// No process here can have more open files.
-    pub most_open_files: Option<u64>,
-    /// No process here can lock more bytes of memory.
-    pub most_locked_bytes: Option<u64>,
-    /// No user here can have more processes.
-    pub most_processes: Option<u64>,
-}
-
-impl HostFacts {
-    /// Looks at this host.
-    ///
-    /// # Errors
-    /// When no control groups are mounted.
-    pub fn detect() -> std::io::Result<Self> {
-        use casemate_linux::cgroup::Hierarchy;
-        let hierarchy = Hierarchy::detect()?;
-        let swap_limit = match &hierarchy {
-            Hierarchy::Unified(_) => true,
-            Hierarchy::Separate(roots) => roots
-                .get("memory")
-                .is_some_and(|root| root.join("memory.memsw.limit_in_bytes").exists()),
-        };
-        let facts = Self {
-            unified_cgroups: hierarchy.unified(),
-            swap_limit,
-            most_open_files: None,
-            most_locked_bytes: None,
-            most_processes: None,
-        };
-        let privileged = casemate_linux::proc::status("self")?.capabilities.effective;
-        if privileged & RAISE_LIMITS != 0 {
-            return Ok(facts);
-        }
-        // Without that privilege even root keeps to its own limits.
-        let limits = casemate_linux::proc::limits("self")?;
-        let hard = |name: &str| limits.get(name).and_then(|(_, hard)| *hard);
-        Ok(Self {
-            most_open_files: hard("Max open files"),
-            most_locked_bytes: hard("Max locked memory"),
-            most_processes: hard("Max processes"),
-            ..facts
-        })
-    }
-}
 
 /// Why a request cannot become a plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -280,7 +140,7 @@ pub fn plan(request: &StageRequest) -> Result<Plan, PlanStageError> {
     limits::check(request)?;
     paths::text(&request.network)?;
     let laid = mounts::lay(request)?;
-    let server = server(request)?;
+    let server = server::server(request)?;
     let range = IdRange {
         inside: 0,
         outside: RANGE_BASE.saturating_add(u32::from(request.slot).saturating_mul(RANGE_LENGTH)),
@@ -322,97 +182,6 @@ pub fn plan(request: &StageRequest) -> Result<Plan, PlanStageError> {
         network: request.network.clone(),
         digest,
     })
-}
-
-fn server(request: &StageRequest) -> Result<Server, PlanStageError> {
-    let image = match &request.root {
-        RootFileSystem::Image(image) => Some(&image.config),
-        RootFileSystem::HostDirectories(_) => None,
-    };
-    let arguments = match (request.command.is_empty(), image) {
-        (false, _) => request.command.clone(),
-        (true, Some(image)) => image
-            .entrypoint
-            .iter()
-            .chain(&image.command)
-            .cloned()
-            .collect(),
-        (true, None) => Vec::new(),
-    };
-    if arguments.first().is_none_or(String::is_empty)
-        || arguments.iter().any(|text| text.contains('\0'))
-    {
-        return Err(PlanStageError::NoCommand);
-    }
-    let directory = request
-        .directory
-        .clone()
-        .or_else(|| image.and_then(|image| image.directory.clone()))
-        .unwrap_or_else(|| "/tmp".to_owned());
-    paths::plain(&directory)?;
-    let mut environment = Environment::default();
-    environment.set("PATH", DEFAULT_PATH)?;
-    environment.set("LANG", "C.UTF-8")?;
-    for variable in image
-        .map(|image| image.environment.as_slice())
-        .unwrap_or_default()
-    {
-        let (name, value) = variable
-            .split_once('=')
-            .ok_or_else(|| PlanStageError::Variable(variable.clone()))?;
-        environment.set(name, value)?;
-    }
-    environment.set("HOME", "/tmp")?;
-    environment.set("TMPDIR", "/tmp")?;
-    for (name, value) in &request.environment {
-        environment.set(name, value)?;
-    }
-    for flow in &request.flows {
-        let name: String = flow
-            .stage
-            .chars()
-            .map(|letter| {
-                if letter.is_ascii_alphanumeric() {
-                    letter.to_ascii_uppercase()
-                } else {
-                    '_'
-                }
-            })
-            .collect();
-        environment.set(
-            &format!("CASEMATE_FLOW_{name}"),
-            &format!("http://127.0.0.1:{}", flow.port),
-        )?;
-    }
-    Ok(Server {
-        arguments,
-        environment: environment.0,
-        directory,
-    })
-}
-
-/// Variables in the order of their first setting; a later one replaces the value.
-#[derive(Default)]
-struct Environment(Vec<String>);
-
-impl Environment {
-    fn set(&mut self, name: &str, value: &str) -> Result<(), PlanStageError> {
-        let legal = |byte: u8| byte.is_ascii_graphic() && byte != b'=';
-        if name.is_empty() || !name.bytes().all(legal) || value.contains('\0') {
-            return Err(PlanStageError::Variable(name.to_owned()));
-        }
-        let variable = format!("{name}={value}");
-        let same = |known: &&mut String| {
-            known
-                .split_once('=')
-                .is_some_and(|(known, _)| known == name)
-        };
-        match self.0.iter_mut().find(same) {
-            Some(known) => *known = variable,
-            None => self.0.push(variable),
-        }
-        Ok(())
-    }
 }
 
 fn config(
@@ -524,7 +293,4 @@ fn digest(config: &Config, confinement: &Confinement) -> String {
         .collect()
 }
 
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// `CAP_SYS_RESOURCE`.
-const RAISE_LIMITS: u64 = 1 << 24;
 const PERIOD_MICROSECONDS: u64 = 100_000;

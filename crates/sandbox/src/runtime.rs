@@ -123,7 +123,7 @@ pub struct Given<'launch> {
     /// The network namespace that it runs in.
     pub network: &'launch OwnedFd,
     /// Its standard output and error.
-    pub output: &'launch OwnedFd,
+    pub output: OwnedFd,
     /// Its descriptors from 3 on.
     pub descriptors: Vec<OwnedFd>,
 }
@@ -414,9 +414,8 @@ fn give(command: &mut Command, given: Given<'_>) -> Result<(), RunRuntimeError> 
         descriptor.try_clone().map_err(prepare)
     };
     command.network(copy(given.network)?);
-    for number in [1, 2] {
-        command.descriptor(number, copy(given.output)?);
-    }
+    command.descriptor(1, copy(&given.output)?);
+    command.descriptor(2, given.output);
     command
         .argument("--preserve-fds")
         .argument(given.descriptors.len().to_string());
@@ -454,12 +453,12 @@ fn last_error(log: &Path) -> Option<String> {
         .take(LONGEST_OUTPUT)
         .read_to_string(&mut text)
         .ok()?;
-    let lines = text
+    let mut lines = text
         .lines()
+        .rev()
         .filter_map(|line| serde_json::from_str::<Line>(line).ok());
     lines
-        .filter(|line| line.level == "error" || line.level == "fatal")
-        .last()
+        .find(|line| line.level == "error" || line.level == "fatal")
         .map(|line| line.msg)
 }
 

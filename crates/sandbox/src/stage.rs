@@ -5,14 +5,13 @@
 //! confine itself and execute the server. Whatever is dropped before it serves is destroyed; a
 //! [`Serving`] stage goes on without its launcher, walled in, until it is stopped or swept up.
 
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use casemate_core::confinement::{
-    Difference, ExpectedNamespaces, InitOrder, InitReport, NamespaceInodes, PROGRAM_DIRECTORY,
-    SealedPlan,
+    Difference, ExpectedNamespaces, NamespaceInodes, PROGRAM_DIRECTORY, SealedPlan,
 };
 use casemate_linux::cgroup::{Group, Limits, Statistics};
 use casemate_linux::namespace::{self, Kind};
@@ -22,6 +21,10 @@ use casemate_linux::{memory, socket};
 use crate::bundle::{Bundle, PrepareBundleError};
 use crate::plan::{Plan, STAGE_USER};
 use crate::runtime::{Given, RunRuntimeError, Runc};
+
+mod dialogue;
+
+use dialogue::{confirmation, order};
 
 /// Why a stage did not get further. It is destroyed by then.
 #[derive(Debug, thiserror::Error)]
@@ -148,7 +151,7 @@ pub fn create(
     let descriptors = vec![sealed, theirs.into()];
     let given = Given {
         network: &container.network,
-        output: &output,
+        output,
         descriptors,
     };
     let pid = runc.create(&plan.id, &bundle_path, given)?;
@@ -209,7 +212,7 @@ impl Confined {
     /// # Errors
     /// See [`RunStageError`].
     pub fn probe(&self, output: OwnedFd) -> Result<(Child, UnixStream), RunStageError> {
-        self.container.probe(&output)
+        self.container.probe(output)
     }
 
     /// Has the first process confine itself and execute the server.
@@ -298,7 +301,7 @@ impl Serving {
     /// # Errors
     /// See [`RunStageError`].
     pub fn probe(&self, output: OwnedFd) -> Result<(Child, UnixStream), RunStageError> {
-        self.container.probe(&output)
+        self.container.probe(output)
     }
 
     /// Asks the server to end, waits at most `grace`, then destroys the stage.
@@ -335,7 +338,7 @@ impl Container {
         memory::sealed_file("plan", &text).map_err(failed("seal the plan"))
     }
 
-    fn probe(&self, output: &OwnedFd) -> Result<(Child, UnixStream), RunStageError> {
+    fn probe(&self, output: OwnedFd) -> Result<(Child, UnixStream), RunStageError> {
         let (mut control, theirs) = socket::pair().map_err(failed("make the prober's channel"))?;
         let init = format!("{PROGRAM_DIRECTORY}/init");
         let user = (STAGE_USER.uid, STAGE_USER.gid);
@@ -459,98 +462,8 @@ fn check_limits(plan: &Plan, group: &Group) -> Result<(), RunStageError> {
     }
 }
 
-fn confirmation(control: &mut UnixStream, digest: &str) -> Result<Confirmation, RunStageError> {
-    match report(control)? {
-        Some(InitReport::Confined {
-            digest: read,
-            namespaces,
-            mounts,
-            landlock_abi,
-            ..
-        }) => {
-            if read != digest {
-                return Err(RunStageError::Protocol("read another plan".to_owned()));
-            }
-            Ok(Confirmation {
-                digest: read,
-                namespaces,
-                mounts,
-                landlock_abi,
-            })
-        }
-        other => Err(unexpected(other)),
-    }
-}
-
-/// Gives the order and waits until it is carried out: for the server, until the control socket was
-/// closed by its execution.
-fn order(control: &mut UnixStream, until_closed: bool) -> Result<u32, RunStageError> {
-    let mut line = serde_json::to_vec(&InitOrder::Serve)
-        .map_err(|error| failed("write the order")(error.into()))?;
-    line.push(b'\n');
-    control.write_all(&line).map_err(failed("give the order"))?;
-    let abi = match report(control)? {
-        Some(InitReport::Executing { landlock_abi }) => landlock_abi,
-        other => return Err(unexpected(other)),
-    };
-    if until_closed {
-        match report(control)? {
-            None => {}
-            other => return Err(unexpected(other)),
-        }
-    }
-    Ok(abi)
-}
-
-fn unexpected(report: Option<InitReport>) -> RunStageError {
-    match report {
-        Some(InitReport::Mismatch { differences }) => RunStageError::Mismatch(differences),
-        Some(InitReport::Failed { reason }) => RunStageError::Failed(reason),
-        Some(InitReport::Confined { .. } | InitReport::Executing { .. }) => {
-            RunStageError::Protocol("spoke out of turn".to_owned())
-        }
-        None => RunStageError::Protocol("ended without a word".to_owned()),
-    }
-}
-
-/// One line, byte by byte: what follows may belong to somebody else. Nothing at the end.
-fn report(control: &mut UnixStream) -> Result<Option<InitReport>, RunStageError> {
-    let began = Instant::now();
-    let mut line = Vec::new();
-    loop {
-        let left = LONGEST_REPORT
-            .saturating_sub(began.elapsed())
-            .max(Duration::from_millis(1));
-        control
-            .set_read_timeout(Some(left))
-            .map_err(failed("wait for the first process"))?;
-        let mut byte = [0];
-        match control.read(&mut byte) {
-            Ok(0) if line.is_empty() => return Ok(None),
-            Ok(0) => {
-                return Err(RunStageError::Protocol(
-                    "ended in the middle of a line".to_owned(),
-                ));
-            }
-            Ok(_) if byte == *b"\n" => break,
-            Ok(_) => line.extend(byte),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
-            Err(error) => return Err(failed("hear the first process")(error)),
-        }
-        if line.len() > LONGEST_LINE {
-            return Err(RunStageError::Protocol("said too much".to_owned()));
-        }
-    }
-    serde_json::from_slice(&line)
-        .map(Some)
-        .map_err(|error| RunStageError::Protocol(format!("was not understood: {error}")))
-}
-
 fn failed(act: &'static str) -> impl FnOnce(io::Error) -> RunStageError {
     move |source| RunStageError::Prepare { act, source }
 }
 
-const LONGEST_REPORT: Duration = Duration::from_secs(15);
 const LONGEST_KILL: Duration = Duration::from_secs(10);
-const LONGEST_LINE: usize = 1 << 20;

@@ -71,29 +71,28 @@ impl Unpacking {
         &mut self,
         content: impl Read,
     ) -> Result<super::reading::Sha256Digest, UnpackImageError> {
-        let malformed = |error: io::Error| UnpackImageError::document("layer", error);
+        let limit = self.bounds.bytes;
+        let malformed = |error: io::Error| match error.kind() {
+            io::ErrorKind::FileTooLarge => UnpackImageError::TooMuch {
+                what: "bytes",
+                limit,
+            },
+            _ => UnpackImageError::document("layer", error),
+        };
         let mut content = Measured::new(content, self.read_left);
-        let mut archive = tar::Archive::new(&mut content);
         // An opaque directory hides what lower layers put there, not what this one does.
         let mut own = BTreeSet::new();
         let mut taken = 0_u64;
-        for entry in archive.entries().map_err(malformed)? {
-            let mut entry = entry.map_err(malformed)?;
-            taken = taken.saturating_add(entry.size()).saturating_add(512);
-            self.entry(&mut entry, &mut own)?;
-        }
-        drop(archive);
-        self.read_left = self.read_left.saturating_sub(taken);
-        content.finish().map_err(|error| {
-            if error.kind() == io::ErrorKind::FileTooLarge {
-                UnpackImageError::TooMuch {
-                    what: "bytes",
-                    limit: self.bounds.bytes,
-                }
-            } else {
-                malformed(error)
+        {
+            let mut archive = tar::Archive::new(&mut content);
+            for entry in archive.entries().map_err(malformed)? {
+                let mut entry = entry.map_err(malformed)?;
+                taken = taken.saturating_add(entry.size()).saturating_add(512);
+                self.entry(&mut entry, &mut own)?;
             }
-        })
+        }
+        self.read_left = self.read_left.saturating_sub(taken);
+        content.finish().map_err(malformed)
     }
 
     fn entry(

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::image::Image;
 use crate::image::ImageConfig;
 
 fn request() -> StageRequest {

@@ -311,7 +311,7 @@ fn starting_costs_little_more_than_plain_runc() {
             let output = Lab::null();
             let given = Given {
                 network: &network,
-                output: &output,
+                output,
                 descriptors: Vec::new(),
             };
             let began = Instant::now();
