@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use casemate_api::gate::{FromGate, MAX_LINE, Svid, SvidRefused, ToGate};
 use casemate_core::admission::Door;
@@ -111,17 +112,37 @@ fn apply(gate: &Gate, order: ToGate) {
     }
 }
 
-/// Writes what the gate says, many lines at a time when there are many.
+/// Writes what the gate says, many lines at a time when there are many, until `last` is told.
 ///
 /// # Errors
 /// When the daemon does not read any more.
 pub async fn report(
     mut lines: mpsc::Receiver<FromGate>,
     mut channel: OwnedWriteHalf,
+    last: Arc<Notify>,
 ) -> io::Result<()> {
     let mut batch = Vec::with_capacity(BATCH);
     let mut text = Vec::new();
-    while lines.recv_many(&mut batch, BATCH).await > 0 {
+    loop {
+        let line = tokio::select! {
+            biased;
+            line = lines.recv() => line,
+            // What was said until now still goes out.
+            () = last.notified() => {
+                lines.close();
+                continue;
+            }
+        };
+        let Some(line) = line else { return Ok(()) };
+        // Under load many lines go out in one write; alone, one waits a moment that nobody notices.
+        tokio::time::sleep(GATHER).await;
+        batch.push(line);
+        while batch.len() < BATCH {
+            match lines.try_recv() {
+                Ok(line) => batch.push(line),
+                Err(_) => break,
+            }
+        }
         text.clear();
         for line in batch.drain(..) {
             serde_json::to_writer(&mut text, &line).map_err(io::Error::other)?;
@@ -129,7 +150,7 @@ pub async fn report(
         }
         channel.write_all(&text).await?;
     }
-    Ok(())
 }
 
-const BATCH: usize = 64;
+const BATCH: usize = 256;
+const GATHER: Duration = Duration::from_millis(3);

@@ -64,9 +64,10 @@ async fn run(
     let (reading, writing) = UnixStream::from_std(given.control)?.into_split();
     let (svid_answers, mut answers) = mpsc::channel(4);
     let drained = Arc::new(Notify::new());
+    let last = Arc::new(Notify::new());
 
     let mut tasks = JoinSet::new();
-    let reports = tokio::spawn(control::report(lines, writing));
+    let reports = tokio::spawn(control::report(lines, writing, Arc::clone(&last)));
     let mut orders = tokio::spawn(control::obey(
         Arc::clone(&gate),
         reading,
@@ -102,9 +103,9 @@ async fn run(
     rotation.abort();
     tasks.shutdown().await;
     gate.audit.say(FromGate::Stats(gate.stats())).await;
-    drop(gate);
     orders.abort();
-    // The last lines still go out, if anybody reads them.
+    last.notify_one();
+    // The last lines go out, if anybody reads them.
     if tokio::time::timeout(Duration::from_secs(1), reports)
         .await
         .is_err()
