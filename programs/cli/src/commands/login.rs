@@ -167,24 +167,50 @@ async fn ask(
     Err(refusal(status, &body, "the login"))
 }
 
-/// A refusal of the issuer, in its own words.
+/// A refusal of the issuer, in its own words, and what to do about it where we know.
 pub(super) fn refusal(status: StatusCode, body: &[u8], what: &str) -> Failure {
-    match serde_json::from_slice::<TokenRefusal>(body) {
-        Ok(refusal) => {
-            let words = refusal.error_description.unwrap_or_default();
-            let words = if words.is_empty() {
-                String::new()
-            } else {
-                format!(": {words}")
-            };
-            let code = refusal.error;
-            Failure::found(format!(
-                "{what} was refused: {} {code} by issuer{words}",
-                status.as_u16()
-            ))
-        }
-        Err(_) => Failure::found(format!("{what} was refused: {} by issuer", status.as_u16())),
+    let status = status.as_u16();
+    let Ok(refusal) = serde_json::from_slice::<TokenRefusal>(body) else {
+        return Failure::found(format!("{what} was refused: {status} by issuer"));
+    };
+    let words = refusal.error_description.unwrap_or_default();
+    let said = if words.is_empty() {
+        String::new()
+    } else {
+        format!(": {words}")
+    };
+    let failure = Failure::found(format!(
+        "{what} was refused: {status} {} by issuer{said}",
+        refusal.error
+    ));
+    match fix_of(&words) {
+        Some(fix) => failure.fix(fix),
+        None => failure,
     }
+}
+
+/// What a person can do about a refusal; the issuer's descriptions are fixed words.
+fn fix_of(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "id_token_issuer" => "no enclosure that is up names the identity provider of this token",
+        "id_token_audience" | "several_audiences" => {
+            "get a token for the audience that the enclosure file names"
+        }
+        "id_token_expired" | "id_token_too_old" | "certificate_expired" => {
+            "get a new corporate token, then: casemate login --token-file FILE"
+        }
+        "id_token_malformed" | "id_token_type" | "id_token_header" => {
+            "give the ID token of the login, not an access or refresh token"
+        }
+        "id_token_from_the_future" => "the clocks of the identity provider and of this host differ",
+        "provider_keys" => "the issuer cannot reach the identity provider; look at casemate events",
+        "unknown_stage" => "casemate status shows which stages are up",
+        "no_flow" | "nothing_left" => {
+            "no flow grants your groups this: compare them with the flows of the enclosure file"
+        }
+        "rate_limited" => "wait a minute and ask again",
+        _ => return None,
+    })
 }
 
 fn report(context: &Context<'_>, login: &Login, now: UnixTime) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ mod print;
 use std::path::PathBuf;
 
 use casemate_api::v1::{ProbeLine, ProbeRequest, ProbeSummary};
-use casemate_core::finding::Finding;
+use casemate_core::finding::{Finding, Summary};
 use casemate_isolation::report::Standing;
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +70,7 @@ impl StageReport {
 }
 
 pub(crate) async fn run(context: &Context<'_>, arguments: Arguments) -> Result<Exit, Failure> {
-    let (report, key) = match (&arguments.check, &arguments.key) {
+    let (mut report, key) = match (&arguments.check, &arguments.key) {
         (Some(file), Some(key)) => evidence::read(file, key)?,
         (Some(_), None) | (None, Some(_)) => {
             return Err(Failure::usage("--check and --key belong together"));
@@ -81,6 +81,8 @@ pub(crate) async fn run(context: &Context<'_>, arguments: Arguments) -> Result<E
         }
     };
     let statements = evidence::statements(&report, &key)?;
+    // What was signed is what is counted, whatever sum came with it.
+    report.summary = sum(&report.stages);
     if let Some(path) = &arguments.html {
         print::pages(context, path, &statements)?;
     }
@@ -95,9 +97,12 @@ pub(crate) async fn run(context: &Context<'_>, arguments: Arguments) -> Result<E
             .say("no stage was probed; bring an enclosure up: casemate up FILE");
         return Ok(Exit::Unclear);
     }
-    let signed = statements.len();
+    let signed = match statements.len() {
+        1 => "1 stage".to_owned(),
+        several => format!("{several} stages"),
+    };
     context.output.say(&format!(
-        "the evidence of {signed} stages is signed by this node and holds"
+        "the evidence of {signed} is signed by this node and holds"
     ));
     Ok(exit_of(
         report.stages.iter().flat_map(|stage| &stage.findings),
@@ -157,6 +162,18 @@ async fn probe(context: &Context<'_>, arguments: &Arguments) -> Result<Report, F
             millis: end.millis,
             stages,
         }),
+    }
+}
+
+fn sum(stages: &[StageReport]) -> ProbeSummary {
+    let summary = Summary::of(stages.iter().flat_map(|stage| &stage.findings));
+    let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    ProbeSummary {
+        checks: count(summary.checks),
+        blocked: count(summary.blocked),
+        open: count(summary.open),
+        inconclusive: count(summary.inconclusive),
+        not_applicable: count(summary.not_applicable),
     }
 }
 

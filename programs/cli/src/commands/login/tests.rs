@@ -49,7 +49,7 @@ fn issuer(scene: &Arc<Scene>, id: &SpiffeId, seen: &Seen) -> Response<Full<Bytes
             assert_eq!(form["requested_lifetime"], "9");
             json(
                 403,
-                &serde_json::json!({ "error": "invalid_target", "error_description": "no flow" }),
+                &serde_json::json!({ "error": "invalid_target", "error_description": "no_flow" }),
             )
         }
         other => panic!("{other}"),
@@ -159,6 +159,7 @@ async fn an_exchange_asks_for_what_was_said_and_shows_why_it_was_refused() {
     assert_eq!(failure.exit(), Exit::Found);
     assert_eq!(
         failure.to_string(),
-        "the exchange was refused: 403 invalid_target by issuer: no flow"
+        "the exchange was refused: 403 invalid_target by issuer: no_flow\n  fix: no flow grants your \
+         groups this: compare them with the flows of the enclosure file"
     );
 }
