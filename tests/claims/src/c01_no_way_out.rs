@@ -22,13 +22,7 @@ fn c01_a_datagram_does_not_arrive_anywhere() {
     lab.ours(&words);
     let ours = arrived(&lab);
     let neighbour = lab.neighbour().display().to_string();
-    lab.without(&words, |plan| {
-        for namespace in &mut plan.config.linux.namespaces {
-            if namespace.kind == "network" {
-                namespace.path = Some(neighbour.clone());
-            }
-        }
-    });
+    lab.without(&words, |plan| plan.network = lab.neighbour());
     let without = arrived(&lab);
     // A container on a bridge shares a network with the host; here, with the witness.
     lab.reference(&words, |config| {

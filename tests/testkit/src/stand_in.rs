@@ -35,7 +35,7 @@ impl StandIn {
         fs::set_permissions(&scenario.directory, fs::Permissions::from_mode(0o711))?;
         fs::write(
             path("plain/model.gguf"),
-            [b"GGUF".as_slice(), &[7; 300_000]].concat(),
+            [b"GGUF".as_slice(), &vec![7; 48 << 20]].concat(),
         )?;
         node.run_casemate(&["model", "keygen", "--out", &text("")])?;
         node.run_casemate(&[
