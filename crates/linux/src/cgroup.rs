@@ -376,6 +376,34 @@ impl Group {
     }
 }
 
+/// Removes a group that has neither members nor subgroups from every hierarchy of this machine,
+/// also from those that are not used here. Where it is in use, or not there, nothing happens.
+///
+/// # Errors
+/// When it cannot be looked at, or cannot be removed for another reason.
+pub fn remove_unused(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = path.as_ref();
+    let path = path.strip_prefix("/").unwrap_or(path);
+    let mounts = mount::list(Path::new("/"))?;
+    for mount in mounts
+        .iter()
+        .filter(|mount| mount.file_system.starts_with("cgroup"))
+    {
+        match fs::remove_dir(mount.point.join(path)) {
+            Ok(()) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound
+                        | io::ErrorKind::ResourceBusy
+                        | io::ErrorKind::DirectoryNotEmpty
+                ) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// In version 2 a group has the controllers that each group above it hands down.
 fn delegate(root: &Path, path: &Path) -> io::Result<()> {
     let mut group = root.to_owned();

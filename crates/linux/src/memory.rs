@@ -92,7 +92,8 @@ pub fn forbid_dumps() -> io::Result<()> {
 /// When the limit on locked memory is too low.
 pub fn lock_all() -> io::Result<()> {
     // SAFETY: mlockall takes flags and no memory of ours.
-    let status = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) };
+    let status =
+        unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) };
     if status == 0 {
         Ok(())
     } else {

@@ -266,7 +266,10 @@ impl Child {
     /// # Errors
     /// When there is no such process.
     pub fn adopt(pid: i32) -> io::Result<Self> {
-        Ok(Self { pid, pidfd: open(pid)? })
+        Ok(Self {
+            pid,
+            pidfd: open(pid)?,
+        })
     }
 
     /// Its process id, for showing; act on [`Child::signal`].
@@ -447,7 +450,11 @@ pub fn keep_over_execution(descriptor: impl AsFd) -> io::Result<()> {
 pub fn adopt_orphans() -> io::Result<()> {
     // SAFETY: PR_SET_CHILD_SUBREAPER takes a number and no memory; unused arguments are zero.
     let status = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1_u64, 0_u64, 0_u64, 0_u64) };
-    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if status == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// A path or argument as the kernel wants it.

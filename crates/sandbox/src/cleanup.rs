@@ -8,10 +8,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use casemate_linux::cgroup::Group;
+use casemate_linux::cgroup::{self, Group};
 use casemate_linux::{mount, namespace};
 
 use crate::bundle::Bundle;
+use crate::plan::PARENT_GROUP;
 use crate::runtime::{RunRuntimeError, Runc};
 
 /// Where a launcher keeps things.
@@ -124,7 +125,7 @@ pub fn sweep(runc: &Runc, places: &Places) -> Swept {
         }
         Err(error) => swept.left.push(describe("images", &error)),
     }
-    if let Err(error) = remove_groups() {
+    if let Err(error) = remove_parent_group() {
         swept.left.push(describe("control groups", &error));
     }
     swept
@@ -132,7 +133,7 @@ pub fn sweep(runc: &Runc, places: &Places) -> Swept {
 
 fn remove_container(runc: &Runc, id: &str, swept: &mut Swept) {
     let kill = || -> io::Result<()> {
-        let group = Group::at(format!("/casemate/{id}"))?;
+        let group = Group::at(Path::new(PARENT_GROUP).join(id))?;
         if group.exists() {
             group.kill_all(LONGEST_KILL)?;
         }
@@ -147,13 +148,13 @@ fn remove_container(runc: &Runc, id: &str, swept: &mut Swept) {
     }
 }
 
-/// Groups whose container has left no other trace.
-fn remove_groups() -> io::Result<()> {
-    match Group::at("/casemate")?.remove() {
-        // Another launcher's stages, with a directory of its own, are alive.
-        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Ok(()),
-        other => other,
-    }
+/// Removes the control group above all stages, if no stage is in it. For a launcher that ends in
+/// good order; while stages are being launched it could take the ground from under one.
+///
+/// # Errors
+/// When it is there, empty, and cannot be removed.
+pub fn remove_parent_group() -> io::Result<()> {
+    cgroup::remove_unused(PARENT_GROUP)
 }
 
 fn each(

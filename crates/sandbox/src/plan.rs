@@ -39,6 +39,8 @@ pub const RANGE_LENGTH: u32 = 65_536;
 /// The first id of the stage with slot 0.
 pub const RANGE_BASE: u32 = 600_000;
 
+/// The control group above those of all stages.
+pub const PARENT_GROUP: &str = "/casemate";
 /// How many stages one host has ids for.
 pub const MOST_SLOTS: u16 = 65_000;
 
@@ -146,7 +148,7 @@ pub fn plan(request: &StageRequest) -> Result<Plan, PlanStageError> {
         outside: RANGE_BASE.saturating_add(u32::from(request.slot).saturating_mul(RANGE_LENGTH)),
         count: RANGE_LENGTH,
     };
-    let cgroup = format!("/casemate/{}", request.id);
+    let cgroup = format!("{PARENT_GROUP}/{}", request.id);
     let config = config(request, &laid, &server, range, &cgroup);
     let confinement = Confinement {
         identity: STAGE_USER,

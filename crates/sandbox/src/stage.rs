@@ -444,9 +444,8 @@ fn expected_namespaces(network: &OwnedFd) -> Result<ExpectedNamespaces, RunStage
 /// From inside, a stage cannot see the limits of its control group; so they are read from here.
 fn check_limits(plan: &Plan, group: &Group) -> Result<(), RunStageError> {
     let resources = &plan.config.linux.resources;
-    let page = 4096;
     let planned = Limits {
-        memory_bytes: Some(resources.memory.limit / page * page),
+        memory_bytes: Some(resources.memory.limit),
         processes: Some(resources.pids.limit),
         milli_cpus: resources
             .cpu
@@ -455,7 +454,12 @@ fn check_limits(plan: &Plan, group: &Group) -> Result<(), RunStageError> {
             .checked_div(resources.cpu.period),
     };
     let found = group.limits().map_err(failed("read the control group"))?;
-    if found == planned {
+    // The kernel rounds memory down to whole pages, the largest of which have this size.
+    let rounded = |limits: Limits| Limits {
+        memory_bytes: limits.memory_bytes.map(|bytes| bytes / LARGEST_PAGE),
+        ..limits
+    };
+    if rounded(found) == rounded(planned) {
         Ok(())
     } else {
         Err(RunStageError::Limits { planned, found })
@@ -467,3 +471,4 @@ fn failed(act: &'static str) -> impl FnOnce(io::Error) -> RunStageError {
 }
 
 const LONGEST_KILL: Duration = Duration::from_secs(10);
+const LARGEST_PAGE: u64 = 64 << 10;
