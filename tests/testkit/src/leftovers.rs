@@ -114,7 +114,9 @@ fn processes(seen: &mut BTreeSet<String>) {
     let Ok(entries) = fs::read_dir("/proc") else {
         return;
     };
-    let programs = Programs::locate().ok().map(|programs| programs.directory().to_owned());
+    let programs = Programs::locate()
+        .ok()
+        .map(|programs| programs.directory().to_owned());
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let numeric = name.bytes().all(|byte| byte.is_ascii_digit());
@@ -126,7 +128,9 @@ fn processes(seen: &mut BTreeSet<String>) {
         let ours = programs
             .as_ref()
             .is_some_and(|directory| program.starts_with(directory));
-        if numeric && (OUR_IDENTITIES.contains(&uid) || ours) {
+        // One that has ended and waits to be reaped by whoever adopted it holds nothing any more.
+        let ended = read(&format!("/proc/{name}/status")).contains("State:\tZ");
+        if numeric && !ended && (OUR_IDENTITIES.contains(&uid) || ours) {
             seen.insert(format!("process {name} {command} of {uid}"));
         }
     }
