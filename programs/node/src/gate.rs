@@ -1,7 +1,7 @@
 //! The gate of one stage as the daemon sees it: started inside the stage's network namespace, given
 //! its certificates, opened and closed.
 //!
-//! It starts closed. Opening it is the last act of a launch ([`Gate::admit`] wants the proof of it),
+//! It starts closed. Opening it is the last act of a launch (`launch::Admitting`, made by `Probed` alone),
 //! and closing it is the first act of everything that goes wrong.
 
 use std::io;

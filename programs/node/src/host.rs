@@ -32,7 +32,7 @@ impl Host {
     pub(crate) fn find(settings: &Settings) -> Self {
         let named = settings.runtime.as_deref();
         let runtime = Runc::find(named, &settings.run_dir("runc")).map_or_else(
-            |error| Err(runtime_failure(&error)),
+            |error| Err(runtime_failure(named, &error)),
             |(runc, warnings)| {
                 for warning in warnings {
                     tracing::warn!(warning = %warning, "runtime");
@@ -191,7 +191,11 @@ fn digest(path: &Path) -> io::Result<String> {
     }
 }
 
-fn runtime_failure(error: &FindRuntimeError) -> Failure {
+fn runtime_failure(named: Option<&Path>, error: &FindRuntimeError) -> Failure {
+    if let (Some(path), FindRuntimeError::Absent) = (named, error) {
+        let message = format!("there is no runtime at `{}`", path.display());
+        return Failure::new(Code::RuntimeAbsent, message);
+    }
     let code = match error {
         FindRuntimeError::TooOld { .. } => Code::RuntimeTooOld,
         FindRuntimeError::Absent
