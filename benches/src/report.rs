@@ -33,27 +33,6 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Throughput: more is better, and `at_least` times the peer is asked for.
-    pub(crate) fn faster(
-        what: &str,
-        unit: &str,
-        ours: f64,
-        peer: &str,
-        theirs: f64,
-        at_least: f64,
-    ) -> Self {
-        let ratio = ours / theirs;
-        Self {
-            what: what.to_owned(),
-            ours: format!("{ours:.2} {unit}"),
-            peer: peer.to_owned(),
-            theirs: format!("{theirs:.2} {unit}"),
-            ratio: format!("{ratio:.2}"),
-            bar: format!("at least {at_least} x"),
-            held: ratio >= at_least,
-        }
-    }
-
     /// A cost: less is better, and at most `at_most` times the peer's is asked for.
     pub(crate) fn cheaper(
         what: &str,

@@ -7,9 +7,12 @@ use serde_json::Value;
 
 use crate::{arrows, build, claims, demo, fuzz, generate, hardening, lint, setup, shell, test};
 
+/// What a step does.
+type Step = fn() -> anyhow::Result<()>;
+
 /// Runs each step and prints how long it took.
 pub(crate) fn run() -> anyhow::Result<()> {
-    let steps: &[(&str, fn() -> anyhow::Result<()>)] = &[
+    let steps: &[(&str, Step)] = &[
         ("setup", || {
             setup::run(&setup::Arguments {
                 no_install: false,

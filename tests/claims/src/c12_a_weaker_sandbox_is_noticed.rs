@@ -31,7 +31,9 @@ fn c12_each_weakening_ends_the_launch() {
     }
 }
 
-const WEAKENINGS: &[(&str, fn(&mut Plan))] = &[
+type Weaken = fn(&mut Plan);
+
+const WEAKENINGS: &[(&str, Weaken)] = &[
     ("a capability", |plan| {
         let capabilities = &mut plan.config.process.capabilities;
         capabilities.bounding.push("CAP_NET_RAW".to_owned());

@@ -61,7 +61,11 @@ pub fn pack_layers(layers: &[Vec<u8>], config: &Value, layout: &Path) -> anyhow:
         manifest.to_string().as_bytes(),
         "application/vnd.oci.image.manifest.v1+json",
     )?;
-    let digest = manifest["digest"].as_str().unwrap_or_default().to_owned();
+    let digest = manifest
+        .get("digest")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
     let index = json!({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
         "manifests": [manifest],
