@@ -12,8 +12,11 @@ use casemate_core::name::Name;
 use casemate_core::spiffe::SpiffeId;
 use casemate_core::time::UnixTime;
 
-use crate::control::Sender;
+use crate::control::ControlError;
+use crate::gate::Line;
+use crate::recorder::HeldBack;
 use crate::stage_log::StageLog;
+use crate::store::Revocation;
 
 /// One stage's board. Shared by its owner thread, its gate's reader and the API.
 #[derive(Debug)]
@@ -22,6 +25,10 @@ pub(crate) struct Board {
     pub(crate) stage: Name,
     pub(crate) spiffe_id: SpiffeId,
     pub(crate) log: StageLog,
+    held_back: HeldBack,
+    /// Whether the launch reached the point where the gate may be open. Locked for as long as it takes
+    /// to tell the gate, so that what the gate heard last is what is true last.
+    admitting: Mutex<bool>,
     inner: Mutex<Inner>,
 }
 
@@ -29,11 +36,9 @@ pub(crate) struct Board {
 struct Inner {
     status: StageStatus,
     not_after: Option<UnixTime>,
-    gate: Option<Arc<Sender>>,
+    gate: Option<Arc<Line>>,
     /// Open models, each with its root digest.
     opened: BTreeMap<String, String>,
-    /// Whether the launch reached the point where the gate may be open.
-    admitting: bool,
 }
 
 impl Board {
@@ -45,6 +50,7 @@ impl Board {
         profile: String,
         listens: Vec<String>,
         models: Vec<String>,
+        held_back: HeldBack,
     ) -> Self {
         let status = StageStatus {
             name: stage.to_string(),
@@ -67,13 +73,14 @@ impl Board {
             not_after: None,
             gate: None,
             opened: BTreeMap::new(),
-            admitting: false,
         };
         Self {
             enclosure,
             stage,
             spiffe_id,
             log,
+            held_back,
+            admitting: Mutex::new(false),
             inner: Mutex::new(inner),
         }
     }
@@ -178,33 +185,91 @@ impl Board {
         };
     }
 
-    /// Which gate to speak to; none while it is not running.
-    pub(crate) fn set_gate(&self, gate: Option<Arc<Sender>>) {
-        let mut inner = self.inner();
-        if gate.is_none() {
-            inner.status.certificate = None;
-            inner.status.gate.in_flight = 0;
-            inner.not_after = None;
+    /// Makes a new gate known, then tells it what is revoked: in this order, because whoever revokes
+    /// adds to the list first and asks for the gates after. So the gate hears of each at least once.
+    pub(crate) fn introduce(
+        &self,
+        gate: &Arc<Line>,
+        revoked: impl FnOnce() -> Vec<Revocation>,
+    ) -> Result<(), ControlError> {
+        self.inner().gate = Some(Arc::clone(gate));
+        for revocation in revoked() {
+            gate.tell(&revoke(revocation))?;
         }
-        inner.gate = gate;
+        Ok(())
     }
 
-    /// Tells the gate something, if it runs; says whether it was told.
-    pub(crate) fn tell_gate(&self, message: &wire::ToGate) -> bool {
+    /// The gate has ended.
+    pub(crate) fn forget_gate(&self) {
+        let mut inner = self.inner();
+        inner.status.certificate = None;
+        inner.status.gate.in_flight = 0;
+        inner.not_after = None;
+        inner.gate = None;
+    }
+
+    /// Tells the gate of a revocation, if it runs; says whether it was told. One that cannot be told
+    /// is ended.
+    pub(crate) fn revoke(&self, revocation: &Revocation) -> bool {
         let gate = self.inner().gate.clone();
-        gate.is_some_and(|gate| gate.send(message).is_ok())
+        let Some(gate) = gate else {
+            return false;
+        };
+        match gate.tell(&revoke(revocation.clone())) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(
+                    gate = %self.id(),
+                    error = %crate::report(&error),
+                    "gate ended: it could not be told of a revocation"
+                );
+                false
+            }
+        }
     }
 
-    /// Remembers whether the launch lets the gate be open.
-    pub(crate) fn set_admitting(&self, admitting: bool) {
-        self.inner().admitting = admitting;
+    /// Whether the launch lets the gate be open from now on; the gate is told what follows.
+    pub(crate) fn set_admitting(&self, admitting: bool) -> Result<(), ControlError> {
+        let mut held = self.admitting();
+        *held = admitting;
+        self.tell_door(*held)
     }
 
-    pub(crate) fn admitting(&self) -> bool {
-        self.inner().admitting
+    /// Never opens the gate again, and lets running answers end.
+    pub(crate) fn admit_no_more(&self) {
+        *self.admitting() = false;
+    }
+
+    /// Tells the gate anew whether it is open, after receipts could not be written or can be again.
+    pub(crate) fn renew_door(&self) -> Result<(), ControlError> {
+        let admitting = self.admitting();
+        self.tell_door(*admitting)
+    }
+
+    /// The one place that says whether a gate is open. Called with `admitting` locked.
+    fn tell_door(&self, admitting: bool) -> Result<(), ControlError> {
+        let gate = self.inner().gate.clone();
+        let open = admitting && !self.held_back.now();
+        gate.map_or(Ok(()), |gate| gate.tell(&wire::ToGate::Admit(open)))
+    }
+
+    fn admitting(&self) -> MutexGuard<'_, bool> {
+        self.admitting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+fn revoke(revocation: Revocation) -> wire::ToGate {
+    wire::ToGate::Revoke(wire::Revoke {
+        jti: revocation.jti,
+        sub: revocation.sub,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -253,6 +253,7 @@ impl From<crate::store::StoreError> for Failure {
             | crate::store::StoreError::Receipt { .. }
             | crate::store::StoreError::Event(_)
             | crate::store::StoreError::Sign(_)
+            | crate::store::StoreError::Revocation(_)
             | crate::store::StoreError::WriterGone => Code::StoreFailed,
         };
         Self::from_error(code, &error)

@@ -18,7 +18,7 @@ use casemate_linux::namespace::Kind;
 use casemate_linux::process::{Command, Exit, Resource};
 
 use crate::board::Board;
-use crate::control::{ControlError, Lines, Sender};
+use crate::control::{ControlError, Lines};
 use crate::helper::{Helper, Plan, StartHelperError};
 use crate::issuer::{AskIssuerError, Issuer};
 use crate::journal::Journal;
@@ -26,6 +26,10 @@ use crate::settings::Settings;
 use crate::spawner::Spawner;
 use crate::store::InstanceKind;
 use crate::users;
+
+mod line;
+
+pub(crate) use line::Line;
 
 /// Why a stage has no gate.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +72,7 @@ pub(crate) struct GateRequest<'a> {
 #[derive(Debug)]
 pub(crate) struct Gate {
     helper: Helper,
+    line: Arc<Line>,
     board: Arc<Board>,
 }
 
@@ -107,10 +112,10 @@ impl Gate {
                 network: Some(request.network),
             },
         )?;
-        let control = helper.control();
+        let line = Arc::new(Line::new(helper.control(), helper.killer()));
         let (ready, is_ready) = sync_channel(1);
         let reader = Reader {
-            control: Arc::clone(&control),
+            line: Arc::clone(&line),
             board: Arc::clone(request.board),
             issuer: Arc::clone(request.issuer),
             journal: request.journal.clone(),
@@ -123,32 +128,19 @@ impl Gate {
         if is_ready.recv_timeout(READY_LIMIT).is_err() {
             return Err(helper.not_ready(READY_LIMIT).into());
         }
-        for revoked in request.issuer.revoked() {
-            let revoke = wire::Revoke {
-                jti: revoked.jti,
-                sub: revoked.sub,
-            };
-            control.send(&wire::ToGate::Revoke(revoke))?;
-        }
-        request.board.set_gate(Some(control));
-        Ok(Self {
+        let gate = Self {
             helper,
+            line,
             board: Arc::clone(request.board),
-        })
-    }
-
-    /// Opens or closes the gate. Closing also cuts running answers.
-    pub(crate) fn set_open(&self, open: bool) -> Result<(), ControlError> {
-        self.helper.control().send(&wire::ToGate::Admit(open))
+        };
+        gate.board
+            .introduce(&gate.line, || request.issuer.revoked())?;
+        Ok(gate)
     }
 
     /// Lets running answers end, for at most `limit`, takes nothing new, and ends the gate.
     pub(crate) fn drain(self, limit: Duration) {
-        match self
-            .helper
-            .control()
-            .send(&wire::ToGate::Drain(wire::Nothing {}))
-        {
+        match self.line.tell(&wire::ToGate::Drain(wire::Nothing {})) {
             Ok(()) => drop(self.helper.wait_for(limit)),
             Err(error) => tracing::debug!(error = %crate::report(&error), "gate not drained"),
         }
@@ -162,13 +154,13 @@ impl Gate {
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        self.board.set_gate(None);
+        self.board.forget_gate();
     }
 }
 
 /// Takes a gate's lines for as long as it lives.
 struct Reader {
-    control: Arc<Sender>,
+    line: Arc<Line>,
     board: Arc<Board>,
     issuer: Arc<Issuer>,
     journal: Journal,
@@ -180,7 +172,11 @@ impl Reader {
         loop {
             let taken = match lines.next() {
                 Ok(Some(line)) => self.take(line),
-                Ok(None) => break,
+                Ok(None) => {
+                    // A gate without its control stream ends itself.
+                    self.line.close();
+                    return;
+                }
                 Err(error) => Err(error),
             };
             if let Err(error) = taken {
@@ -189,11 +185,11 @@ impl Reader {
                     error = %crate::report(&error),
                     "gate misbehaved"
                 );
-                break;
+                // Its owner sees it end, and closes the stage with it.
+                self.line.end();
+                return;
             }
         }
-        // A gate without its control stream ends itself; one that does not is ended by its owner.
-        self.control.close();
     }
 
     fn take(&mut self, line: wire::FromGate) -> Result<(), ControlError> {
@@ -229,7 +225,7 @@ impl Reader {
                     id: csr.id,
                     chain_pem: svid.chain_pem,
                 };
-                self.control.send(&wire::ToGate::Svid(message))?;
+                self.line.tell(&wire::ToGate::Svid(message))?;
                 self.board.certified(svid.not_after);
                 Ok(())
             }
@@ -243,7 +239,7 @@ impl Reader {
                         .fact("reason", reason.clone()),
                 );
                 let refused = wire::SvidRefused { id: csr.id, reason };
-                self.control.send(&wire::ToGate::SvidRefused(refused))
+                self.line.tell(&wire::ToGate::SvidRefused(refused))
             }
         }
     }

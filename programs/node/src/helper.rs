@@ -199,6 +199,12 @@ impl Helper {
         self.child.signal(Signal::KILL).ok();
     }
 
+    /// What ends the helper at once, for whoever does not own it.
+    pub(crate) fn killer(&self) -> impl Fn() + Send + Sync + 'static {
+        let child = Arc::clone(&self.child);
+        move || drop(child.signal(Signal::KILL))
+    }
+
     /// Waits at most `limit` for the helper to end by itself.
     pub(crate) fn wait_for(&self, limit: Duration) -> bool {
         self.ended.wait_for(limit).is_some()

@@ -25,7 +25,7 @@ use crate::journal::Journal;
 use crate::recorder::Recorder;
 use crate::settings::Settings;
 use crate::spawner::Spawner;
-use crate::store::InstanceKind;
+use crate::store::{InstanceKind, Revocation, StoreError};
 use crate::users;
 
 /// Why the issuer did not do what it was asked.
@@ -37,6 +37,8 @@ pub(crate) enum AskIssuerError {
     Start(#[from] StartHelperError),
     #[error("the issuer is not running")]
     NotRunning,
+    #[error("cannot read what was revoked, and nothing is issued without it")]
+    Revocations(#[source] StoreError),
     #[error("cannot speak with the issuer")]
     Control(#[from] ControlError),
     #[error("the issuer did not answer within {} seconds", ANSWER_LIMIT.as_secs())]
@@ -65,7 +67,7 @@ struct State {
     running: Option<Running>,
     /// What is told again after a restart.
     policies: BTreeMap<Name, wire::EnclosurePolicy>,
-    revoked: Vec<wire::Revoke>,
+    revoked: Vec<Revocation>,
     pending: HashMap<u64, SyncSender<Result<wire::FromIssuer, String>>>,
     next_id: u64,
     restarts: u32,
@@ -88,6 +90,10 @@ impl Issuer {
         journal: &Journal,
         recorder: &Recorder,
     ) -> Result<Arc<Self>, AskIssuerError> {
+        let revoked = journal
+            .store()
+            .revocations()
+            .map_err(AskIssuerError::Revocations)?;
         let address = settings.issuer_listen;
         let tcp = socket::listen_tcp(address).map_err(|source| AskIssuerError::Listen {
             address: address.to_string(),
@@ -111,13 +117,7 @@ impl Issuer {
             mesh,
             state: Mutex::default(),
         });
-        for (jti, sub) in journal.store().revocations().unwrap_or_default() {
-            let sub = sub.and_then(|sub| sub.parse().ok());
-            issuer
-                .state()
-                .revoked
-                .push(wire::Revoke { id: 0, jti, sub });
-        }
+        issuer.state().revoked = revoked;
         issuer.launch()?;
         Ok(issuer)
     }
@@ -145,7 +145,7 @@ impl Issuer {
     }
 
     /// Every revocation that still counts, for a gate that starts.
-    pub(crate) fn revoked(&self) -> Vec<wire::Revoke> {
+    pub(crate) fn revoked(&self) -> Vec<Revocation> {
         self.state().revoked.clone()
     }
 
@@ -192,19 +192,30 @@ impl Issuer {
             .map(drop)
     }
 
-    /// Refuses a token or a subject from now on, also after a restart.
-    pub(crate) fn revoke(
-        &self,
-        jti: Option<String>,
-        sub: Option<SpiffeId>,
-    ) -> Result<(), AskIssuerError> {
-        self.state().revoked.push(wire::Revoke {
-            id: 0,
-            jti: jti.clone(),
-            sub: sub.clone(),
-        });
-        self.ask(|id| wire::ToIssuer::Revoke(wire::Revoke { id, jti, sub }))
-            .map(drop)
+    /// Whoever starts from now on, gate or issuer, begins with this.
+    pub(crate) fn remember_revoked(&self, revocation: Revocation) {
+        let mut state = self.state();
+        let now = revocation.at;
+        state.revoked.retain(|earlier| !earlier.is_over(now));
+        state.revoked.push(revocation);
+    }
+
+    /// Refuses a token or a subject that is remembered as revoked. An issuer that cannot be told is
+    /// ended: its next start begins with the list.
+    pub(crate) fn revoke(&self, revocation: Revocation) -> Result<(), AskIssuerError> {
+        let Revocation { at: _, jti, sub } = revocation;
+        let asked = self.ask(|id| wire::ToIssuer::Revoke(wire::Revoke { id, jti, sub }));
+        match asked {
+            Ok(_) => Ok(()),
+            Err(error @ AskIssuerError::Refused(_)) => Err(error),
+            Err(error) => {
+                tracing::error!(error = %crate::report(&error), "issuer ended: it could not be told of a revocation");
+                if let Some(running) = &self.state().running {
+                    running.helper.kill();
+                }
+                Ok(())
+            }
+        }
     }
 
     /// Ends it for good.
@@ -313,8 +324,8 @@ impl Issuer {
             });
             state.revoked.clone()
         };
-        for revoke in revoked {
-            self.ask(|id| wire::ToIssuer::Revoke(wire::Revoke { id, ..revoke }))?;
+        for revocation in revoked {
+            self.revoke(revocation)?;
         }
         Ok(())
     }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use casemate_api::gate as gate_wire;
 use casemate_api::v1;
 use casemate_core::event::{Severity, kind};
 use casemate_core::name::Name;
@@ -13,6 +12,7 @@ use casemate_core::spiffe::{SpiffeId, TrustDomain};
 use casemate_core::time::UnixTime;
 
 use crate::authority::{AuthorityKeys, OpenAuthorityError};
+use crate::board::Board;
 use crate::failure::{Code, Failure};
 use crate::host::Host;
 use crate::issuer::{AskIssuerError, Issuer};
@@ -22,6 +22,7 @@ use crate::recorder::Recorder;
 use crate::running::Running;
 use crate::settings::Settings;
 use crate::spawner::Spawner;
+use crate::store::Revocation;
 use crate::users::Slots;
 
 mod probe;
@@ -77,9 +78,9 @@ impl Node {
             launched: Mutex::default(),
         });
         let weak = Arc::downgrade(&node);
-        node.recorder.when_held_back(move |held_back| {
+        node.recorder.when_held_back(move || {
             if let Some(node) = weak.upgrade() {
-                node.hold_back(held_back);
+                node.renew_doors();
             }
         });
         node
@@ -165,30 +166,23 @@ impl Node {
             .issuer()
             .ok_or_else(|| Failure::new(Code::NoTrustDomain, "this node has issued nothing yet"))?;
 
-        // Gates first: they are what a running answer passes through.
-        let revoke = gate_wire::Revoke {
+        // On the disk and in the list first: whoever starts from now on begins with it.
+        let revocation = Revocation {
+            at: self.journal.now(),
             jti: request.jti.clone(),
-            sub: sub.clone(),
+            sub,
         };
-        let message = gate_wire::ToGate::Revoke(revoke);
-        let boards: Vec<_> = self
-            .enclosures()
-            .values()
-            .flat_map(|running| running.boards())
-            .collect();
-        let told = boards
+        self.journal.store().add_revocation(&revocation)?;
+        issuer.remember_revoked(revocation.clone());
+        // Then the gates: they are what a running answer passes through.
+        let told = self
+            .boards()
             .iter()
-            .filter(|board| board.tell_gate(&message))
+            .filter(|board| board.revoke(&revocation))
             .count();
         issuer
-            .revoke(request.jti.clone(), sub)
+            .revoke(revocation)
             .map_err(|error| issuer_failure(&error))?;
-        let now = self.journal.now();
-        self.journal.store().add_revocation(
-            request.jti.as_deref(),
-            request.sub.as_deref(),
-            now.0,
-        )?;
 
         let subject = request
             .sub
@@ -336,17 +330,21 @@ impl Node {
             })
     }
 
-    /// Closes every gate while receipts cannot be written, and opens them after.
-    fn hold_back(&self, held_back: bool) {
-        let boards: Vec<_> = self
-            .enclosures()
+    /// Closes every gate while receipts cannot be written, and opens after those that may be open.
+    fn renew_doors(&self) {
+        for board in self.boards() {
+            if let Err(error) = board.renew_door() {
+                tracing::error!(gate = %board.id(), error = %crate::report(&error), "gate ended: not told");
+            }
+        }
+    }
+
+    /// Every stage's board.
+    fn boards(&self) -> Vec<Arc<Board>> {
+        self.enclosures()
             .values()
             .flat_map(|running| running.boards())
-            .collect();
-        for board in boards {
-            let open = !held_back && board.admitting();
-            board.tell_gate(&gate_wire::ToGate::Admit(open));
-        }
+            .collect()
     }
 
     fn issuer_url(&self) -> String {
@@ -384,6 +382,7 @@ pub(crate) fn issuer_failure(error: &AskIssuerError) -> Failure {
         }
         AskIssuerError::Listen { .. }
         | AskIssuerError::Start(_)
+        | AskIssuerError::Revocations(_)
         | AskIssuerError::NotRunning
         | AskIssuerError::Control(_)
         | AskIssuerError::NoAnswer

@@ -14,14 +14,29 @@ use casemate_core::receipt::{Draft, ReceiptKind};
 
 use crate::journal::{ASSURANCE, Journal};
 
-type Listener = Box<dyn Fn(bool) + Send>;
+type Listener = Box<dyn Fn() + Send>;
+
+/// Whether receipts cannot be written at the moment; then nothing may be admitted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HeldBack(Arc<AtomicBool>);
+
+impl HeldBack {
+    pub(crate) fn now(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Says how it is from now on; gives how it was.
+    pub(crate) fn set(&self, held_back: bool) -> bool {
+        self.0.swap(held_back, Ordering::SeqCst)
+    }
+}
 
 /// The way to the recording thread.
 #[derive(Clone)]
 pub(crate) struct Recorder {
     drafts: SyncSender<Draft>,
     journal: Journal,
-    held_back: Arc<AtomicBool>,
+    held_back: HeldBack,
     listener: Arc<Mutex<Option<Listener>>>,
 }
 
@@ -41,27 +56,24 @@ impl Recorder {
         let recorder = Self {
             drafts,
             journal: journal.clone(),
-            held_back: Arc::default(),
+            held_back: HeldBack::default(),
             listener: Arc::default(),
         };
-        let (held_back, listener) = (
-            Arc::clone(&recorder.held_back),
-            Arc::clone(&recorder.listener),
-        );
+        let (held_back, listener) = (recorder.held_back.clone(), Arc::clone(&recorder.listener));
         std::thread::Builder::new()
             .name("recorder".to_owned())
             .spawn(move || record_all(&journal, &waiting, &held_back, &listener))?;
         Ok(recorder)
     }
 
-    /// Who is told when the node must be held back (`true`) and when it may go on.
-    pub(crate) fn when_held_back(&self, listener: impl Fn(bool) + Send + 'static) {
+    /// Who is told when the node must be held back and when it may go on.
+    pub(crate) fn when_held_back(&self, listener: impl Fn() + Send + 'static) {
         *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(listener));
     }
 
-    /// Whether receipts cannot be written at the moment; then nothing may be admitted.
-    pub(crate) fn held_back(&self) -> bool {
-        self.held_back.load(Ordering::SeqCst)
+    /// For whoever must ask again and again.
+    pub(crate) fn held_back(&self) -> HeldBack {
+        self.held_back.clone()
     }
 
     /// Takes one report of the issuer; waits while receipts cannot be written.
@@ -95,17 +107,17 @@ impl Recorder {
 fn record_all(
     journal: &Journal,
     waiting: &Receiver<Draft>,
-    held_back: &AtomicBool,
+    held_back: &HeldBack,
     listener: &Mutex<Option<Listener>>,
 ) {
     let tell = |now: bool| {
-        if held_back.swap(now, Ordering::SeqCst) != now
+        if held_back.set(now) != now
             && let Some(listener) = listener
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .as_ref()
         {
-            listener(now);
+            listener();
         }
     };
     while let Ok(first) = waiting.recv() {

@@ -17,7 +17,7 @@ mod events;
 mod instances;
 mod receipts;
 
-pub(crate) use instances::{Instance, InstanceKind};
+pub(crate) use instances::{Instance, InstanceKind, Revocation};
 
 /// Why something was not stored or could not be read back.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,8 @@ pub(crate) enum StoreError {
     Receipt { seq: u64, source: serde_json::Error },
     #[error("an event in the database is not an event")]
     Event(#[source] serde_json::Error),
+    #[error("a revocation in the database names no subject that can be")]
+    Revocation(#[from] casemate_core::spiffe::ParseSpiffeError),
     #[error("a receipt cannot be signed")]
     Sign(#[source] crate::keys::KeepKeyError),
     #[error("the thread that writes receipts has ended")]

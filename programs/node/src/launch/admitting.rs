@@ -42,12 +42,11 @@ impl Admitting {
             .ok_or_else(|| Failure::new(Code::GateFailed, "the stage has no gate"))?;
         gate.when_ended(ended(Part::Gate)).map_err(watch)?;
         watch_server(ground, number, serving.ended().map_err(watch)?).map_err(watch)?;
-        ground.board.set_admitting(true);
-        // While receipts cannot be written, whoever holds the node back opens the gate later.
-        if !ground.node.recorder.held_back() {
-            gate.set_open(true)
-                .map_err(|error| Failure::from_error(Code::GateFailed, &error))?;
-        }
+        // While receipts cannot be written, the board opens the gate later.
+        ground
+            .board
+            .set_admitting(true)
+            .map_err(|error| Failure::from_error(Code::GateFailed, &error))?;
         Ok(Self {
             number,
             serving: Some(serving),
@@ -88,7 +87,7 @@ impl Admitting {
 
     /// The server died: closes the gate, destroys the sandbox, keeps weights and gate.
     pub(crate) fn into_weights(mut self, ground: &Ground) -> Option<WeightsReady> {
-        self.close(ground);
+        Self::close(ground);
         self.destroy(ground, Duration::ZERO);
         let Self { house, .. } = self;
         house.gate.is_some().then(|| WeightsReady::kept(house))
@@ -96,7 +95,7 @@ impl Admitting {
 
     /// Takes everything down, answers that run first.
     pub(crate) fn stop(mut self, ground: &Ground) {
-        ground.board.set_admitting(false);
+        ground.board.admit_no_more();
         if let Some(gate) = self.house.gate.take() {
             gate.drain(DRAIN);
         }
@@ -104,12 +103,9 @@ impl Admitting {
         ground.stopped_receipt([("how".to_owned(), "asked".to_owned())].into());
     }
 
-    fn close(&self, ground: &Ground) {
-        ground.board.set_admitting(false);
-        if let Some(gate) = &self.house.gate
-            && let Err(error) = gate.set_open(false)
-        {
-            tracing::warn!(stage = %ground.board.id(), error = %crate::report(&error), "gate not closed");
+    fn close(ground: &Ground) {
+        if let Err(error) = ground.board.set_admitting(false) {
+            tracing::warn!(stage = %ground.board.id(), error = %crate::report(&error), "gate ended: not closed");
         }
     }
 

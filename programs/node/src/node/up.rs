@@ -194,6 +194,7 @@ impl Node {
             stage.profile.id.to_string(),
             listens,
             stage.models.iter().map(ToString::to_string).collect(),
+            self.recorder.held_back(),
         ));
         let (orders, taken) = sync_channel(ORDERS);
         let ground = Ground {

@@ -3,6 +3,9 @@
 //! A process id alone says nothing after a while: a row also has the start time in clock ticks and
 //! the boot it belongs to, and only a process that matches all of them is ours to end.
 
+use casemate_core::spiffe::SpiffeId;
+use casemate_core::time::UnixTime;
+
 use super::{Store, StoreError};
 
 /// What a recorded process is.
@@ -29,8 +32,20 @@ impl InstanceKind {
     }
 }
 
-/// A revoked ticket id, a revoked subject, or both.
-pub(crate) type Revocation = (Option<String>, Option<String>);
+/// A revoked ticket, a revoked subject, or both, and since when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Revocation {
+    pub(crate) at: UnixTime,
+    pub(crate) jti: Option<String>,
+    pub(crate) sub: Option<SpiffeId>,
+}
+
+impl Revocation {
+    /// Whether nothing that it covers can be valid any more.
+    pub(crate) const fn is_over(&self, now: UnixTime) -> bool {
+        self.at.0.saturating_add(KEPT_SECONDS) < now.0
+    }
+}
 
 /// One process that was started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,31 +120,47 @@ impl Store {
     }
 
     /// Remembers a revocation for as long as anything it covers can be valid.
-    pub(crate) fn add_revocation(
-        &self,
-        jti: Option<&str>,
-        sub: Option<&str>,
-        now: u64,
-    ) -> Result<(), StoreError> {
-        let now = i64::try_from(now).unwrap_or(i64::MAX);
+    pub(crate) fn add_revocation(&self, revocation: &Revocation) -> Result<(), StoreError> {
+        let seconds = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
+        let UnixTime(at) = revocation.at;
         let rows = self.rows();
         rows.execute(
             "DELETE FROM revocations WHERE time < ?1",
-            [now - KEPT_SECONDS],
+            [seconds(at.saturating_sub(KEPT_SECONDS))],
         )?;
         rows.execute(
             "INSERT INTO revocations (time, jti, sub) VALUES (?1, ?2, ?3)",
-            (now, jti, sub),
+            (
+                seconds(at),
+                revocation.jti.as_deref(),
+                revocation.sub.as_ref().map(ToString::to_string),
+            ),
         )?;
         Ok(())
     }
 
-    /// Every revocation that may still cover something: ticket id, subject.
+    /// Every revocation that may still cover something. One that cannot be read is an error: leaving
+    /// it out would let in whom it shuts out.
     pub(crate) fn revocations(&self) -> Result<Vec<Revocation>, StoreError> {
         let rows = self.rows();
-        let mut statement = rows.prepare("SELECT jti, sub FROM revocations ORDER BY time")?;
-        let found = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        found.map(|row| row.map_err(StoreError::from)).collect()
+        let mut statement = rows.prepare("SELECT time, jti, sub FROM revocations ORDER BY time")?;
+        let found = statement.query_map([], |row| {
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, Option<String>>(1)?,
+                row.get::<_, Option<String>>(2)?,
+            ))
+        })?;
+        let mut revocations = Vec::new();
+        for row in found {
+            let (at, jti, sub) = row?;
+            revocations.push(Revocation {
+                at: UnixTime(at.unsigned_abs()),
+                jti,
+                sub: sub.map(|sub| sub.parse()).transpose()?,
+            });
+        }
+        Ok(revocations)
     }
 
     /// How many tickets were issued, by the chain of receipts.
@@ -168,4 +199,4 @@ impl Store {
 }
 
 /// Longer than any certificate of a person lives.
-const KEPT_SECONDS: i64 = 2 * 24 * 3600;
+const KEPT_SECONDS: u64 = 2 * 24 * 3600;

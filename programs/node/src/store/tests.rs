@@ -112,3 +112,36 @@ fn an_epoch_never_goes_back() {
     store.raise_epoch("m@1", 3).unwrap();
     assert_eq!(store.minimum_epoch("m@1").unwrap(), 5);
 }
+
+#[test]
+fn revocations_come_back_with_their_time_after_a_restart() {
+    let state = scratch("revocations");
+    let revocation = Revocation {
+        at: UnixTime(1_000_000),
+        jti: Some("ticket".to_owned()),
+        sub: Some("spiffe://example.test/user/eve".parse().unwrap()),
+    };
+    open(&state).add_revocation(&revocation).unwrap();
+    assert_eq!(open(&state).revocations().unwrap(), [revocation]);
+}
+
+#[test]
+fn a_revocation_that_cannot_be_read_is_an_error() {
+    let store = open(&scratch("revocation-broken"));
+    store
+        .rows()
+        .execute(
+            "INSERT INTO revocations (time, jti, sub) VALUES (1, NULL, 'eve')",
+            [],
+        )
+        .unwrap();
+    assert!(matches!(
+        store.revocations(),
+        Err(StoreError::Revocation(_))
+    ));
+    store
+        .rows()
+        .execute_batch("DROP TABLE revocations")
+        .unwrap();
+    assert!(store.revocations().is_err());
+}
