@@ -221,6 +221,24 @@ impl<'b> Document<'b> {
         }
     }
 
+    /// Whether the member of the pointer number `index` is one text, or one list of numbers, or absent. A
+    /// list that begins with anything else may hold several of whatever the member is.
+    #[must_use]
+    pub fn is_single(&self, index: usize) -> bool {
+        let Some(found) = self.at(index) else {
+            return true;
+        };
+        match found.form {
+            Form::Null | Form::Text => true,
+            Form::Array => {
+                let inner = self.raw(found).get(1..).unwrap_or_default();
+                let first = inner.trim_ascii_start().bytes().next();
+                first.is_some_and(|byte| byte == b'-' || byte.is_ascii_digit())
+            }
+            Form::Boolean | Form::Number | Form::Object => false,
+        }
+    }
+
     /// The body with the member at `pointer`, the one that had number `index`, set to `value`. It must
     /// be absent or `null`; the objects on its way are made when they are missing.
     ///

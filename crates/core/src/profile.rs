@@ -105,6 +105,10 @@ pub struct Route {
     /// Members of the body that are refused, because they reach past what the class promises.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forbid: Vec<Pointer>,
+    /// Members of the body that must ask for one answer: a text, or one list of token numbers. A list of
+    /// texts or of lists is one answer each, and is refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub single: Vec<Pointer>,
     /// The server version on which this row was seen to be true. A row without it is denied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_on: Option<String>,

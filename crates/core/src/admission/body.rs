@@ -18,11 +18,13 @@ struct Members<'a> {
     answers: usize,
     bounds: usize,
     forbidden: usize,
+    single: usize,
 }
 
 impl<'a> Members<'a> {
     fn of(route: &'a Route) -> Self {
-        let mut pointers = Vec::with_capacity(3 + route.max_tokens.len() + route.forbid.len());
+        let lists = [&route.max_tokens, &route.forbid, &route.single];
+        let mut pointers = Vec::with_capacity(3 + lists.map(Vec::len).iter().sum::<usize>());
         pointers.extend(&route.model);
         let stream = pointers.len();
         pointers.extend(STREAM.as_ref());
@@ -32,12 +34,15 @@ impl<'a> Members<'a> {
         pointers.extend(&route.max_tokens);
         let forbidden = pointers.len();
         pointers.extend(&route.forbid);
+        let single = pointers.len();
+        pointers.extend(&route.single);
         Self {
             pointers,
             stream,
             answers,
             bounds,
             forbidden,
+            single,
         }
     }
 }
@@ -74,7 +79,10 @@ impl Entitled<'_> {
                 other => Refusal::BodyMalformed(BodyFault::Json(other)),
             })?;
         let present = |index: usize| document.form(index).is_some_and(|form| form != Form::Null);
-        if (members.forbidden..members.pointers.len()).any(present) {
+        let several = |index: usize| !document.is_single(index);
+        if (members.forbidden..members.single).any(present)
+            || (members.single..members.pointers.len()).any(several)
+        {
             return Err(Refusal::ParameterForbidden);
         }
         let streams = document

@@ -1,6 +1,8 @@
 use super::*;
 use crate::json::ScanError;
 
+mod budget;
+
 const NOW: UnixTime = UnixTime(1_000_000);
 const CHAT: &str = r#"{"model":"smol@1","messages":[]}"#;
 
@@ -110,6 +112,10 @@ fn scene() -> Scene {
 
 impl Scene {
     fn admit(&mut self, body: &str) -> Result<(Permit, String), Refusal> {
+        self.admit_at(self.path, body)
+    }
+
+    fn admit_at(&mut self, path: &str, body: &str) -> Result<(Permit, String), Refusal> {
         let peer = Peer {
             id: &self.peer,
             thumbprint: &self.thumbprint,
@@ -117,7 +123,7 @@ impl Scene {
         };
         let call = Call {
             method: self.method,
-            path: self.path,
+            path,
             query: self.query,
         };
         let credential = Credential::Ticket(&self.ticket);

@@ -101,6 +101,7 @@ fn route(reader: &mut Reader, node: &Node) -> Option<(Route, Span, Span)> {
         "answers",
         "query",
         "forbid",
+        "single",
         "verified-on",
     ];
     let fields = reader.fields(node, "a route", &known)?;
@@ -116,6 +117,7 @@ fn route(reader: &mut Reader, node: &Node) -> Option<(Route, Span, Span)> {
     let answers = fields.optional(reader, "answers", Reader::parsed);
     let query = fields.items(reader, "query", Reader::text);
     let forbid = fields.items(reader, "forbid", Reader::parsed);
+    let single = fields.items(reader, "single", Reader::parsed);
     let verified_on = fields.optional(reader, "verified-on", Reader::text);
     let (template, class) = (template?, class?);
     let places = (template.span, class.span);
@@ -129,6 +131,7 @@ fn route(reader: &mut Reader, node: &Node) -> Option<(Route, Span, Span)> {
         answers: answers.map(|answers| answers.value),
         query: values(query),
         forbid: values(forbid),
+        single: values(single),
         verified_on: verified_on.map(|text| text.value),
     };
     Some((route, places.0, places.1))

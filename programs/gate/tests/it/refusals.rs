@@ -39,7 +39,7 @@ fn an_admitted_request_is_forwarded_in_our_own_words() {
         ]
     );
     let seen = scene.server.log().requests.clone();
-    let bounded = body.replacen('{', r#"{"max_tokens":256,"#, 1);
+    let bounded = body.replacen('{', r#"{"n_predict":256,"#, 1);
     let expected = format!(
         "POST {CHAT} HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: application/json\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{bounded}",
