@@ -10,6 +10,7 @@ use casemate_core::name::Name;
 use casemate_core::time::UnixTime;
 
 use crate::gate::{Connection, Gate, Order, lock};
+use crate::place::{Place, Tally};
 
 /// Why a request may run.
 #[derive(Debug)]
@@ -56,6 +57,8 @@ pub struct Flight {
     pub shown: Option<Shown>,
     /// Tokens for the next stages, by name.
     pub onward: Mutex<HashMap<Name, Onward>>,
+    /// Calls that the stage makes under it.
+    pub branches: Tally,
 }
 
 #[derive(Debug, Default)]
@@ -198,25 +201,22 @@ pub struct FlightGuard {
     /// The handle that the stage passes on, when it may call other stages.
     pub handle: Option<String>,
     gate: Arc<Gate>,
+    /// Its place among those that run.
+    _place: Place,
 }
 
 impl FlightGuard {
-    /// Starts a flight, when there is room for one more.
-    ///
-    /// # Errors
-    /// [`Refusal::Busy`] when there is not.
+    /// Starts a flight.
     pub fn start(
         gate: &Arc<Gate>,
         hold: Hold,
+        place: Place,
         connection: Arc<Connection>,
         shown: Option<Shown>,
         handle: Option<String>,
-    ) -> Result<Self, Refusal> {
+    ) -> Self {
         let ticks = gate.ticks();
         let mut running = lock(&gate.flights.running);
-        if running.len() >= gate.bounds.requests {
-            return Err(Refusal::Busy);
-        }
         let flight = Arc::new(Flight {
             id: gate.fresh_number(),
             hold,
@@ -228,6 +228,7 @@ impl FlightGuard {
             cut: Mutex::default(),
             shown,
             onward: Mutex::default(),
+            branches: Tally::default(),
         });
         running.insert(flight.id, Arc::clone(&flight));
         if running.len() == 1 {
@@ -237,11 +238,12 @@ impl FlightGuard {
         if let Some(handle) = &handle {
             lock(&gate.flights.by_handle).insert(handle.clone(), Arc::clone(&flight));
         }
-        Ok(Self {
+        Self {
             flight,
             handle,
             gate: Arc::clone(gate),
-        })
+            _place: place,
+        }
     }
 }
 

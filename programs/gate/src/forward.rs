@@ -22,6 +22,7 @@ use hyper::body::Incoming;
 use crate::answer::{Answer, Passing};
 use crate::flight::{FlightGuard, Hold, Shown};
 use crate::gate::{Connection, Gate};
+use crate::place::Place;
 use crate::pool::{Lease, Pool};
 use crate::problem;
 
@@ -42,13 +43,14 @@ pub struct Passage {
     pub shown: Option<Shown>,
 }
 
-/// Forwards an admitted request to the stage's server. The permit is used up.
+/// Forwards an admitted request to the stage's server, in the place it has. The permit is used up.
 ///
 /// # Errors
 /// What to answer when there is no answer.
 pub async fn forward(
     gate: Arc<Gate>,
     permit: Permit,
+    place: Place,
     passage: Passage,
 ) -> Result<Response<Answer>, Refusal> {
     let Passage {
@@ -67,7 +69,7 @@ pub async fn forward(
         (Some(handle), shown)
     };
     let hold = Hold::Permit(Box::new(permit));
-    let guard = FlightGuard::start(&gate, hold, Arc::clone(&connection), shown, handle)?;
+    let guard = FlightGuard::start(&gate, hold, place, Arc::clone(&connection), shown, handle);
     let mut request = request(method, path, body, accept);
     if let Some(handle) = &guard.handle {
         let handle = HeaderValue::from_str(handle).map_err(|_| Refusal::Busy)?;

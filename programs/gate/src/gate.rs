@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use crate::audit::Audit;
 use crate::flight::Flights;
 use crate::outbound::Neighbour;
+use crate::place::{Places, Tally};
 use crate::pool::Pool;
 
 /// Why the settings do not make a gate.
@@ -70,6 +71,8 @@ pub struct Gate {
     pub issuer: Option<Pool>,
     /// Requests that run.
     pub flights: Flights,
+    /// Places for them.
+    pub places: Places,
     /// Where decisions are recorded.
     pub audit: Audit,
     /// What was counted.
@@ -193,6 +196,7 @@ impl Gate {
                 flows: settings.flows,
                 ..Standing::default()
             })),
+            places: Places::new(bounds.requests),
             bounds,
             clock,
             verifier,
@@ -255,6 +259,7 @@ impl Gate {
             idle_since: AtomicU64::new(self.ticks()),
             head_since: AtomicU64::new(0),
             overdue: AtomicBool::new(false),
+            places: Tally::default(),
             gate: Arc::clone(self),
         });
         connections.insert(connection.id, Arc::clone(&connection));
@@ -322,6 +327,8 @@ pub struct Connection {
     /// Since when a head is incomplete, in ticks; 0 when none is.
     head_since: AtomicU64,
     overdue: AtomicBool,
+    /// Requests of it that are read or run.
+    pub places: Tally,
 }
 
 #[derive(Debug, Default)]

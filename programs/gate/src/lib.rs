@@ -17,15 +17,15 @@
 //!
 //! ```no_run
 //! # use casemate_gate::{forward, gate::Gate};
-//! # async fn example(gate: std::sync::Arc<Gate>, passage: forward::Passage, permit: casemate_core::admission::Permit) {
-//! let answer = forward::forward(gate, permit, passage).await;
+//! # async fn example(gate: std::sync::Arc<Gate>, place: casemate_gate::place::Place, passage: forward::Passage, permit: casemate_core::admission::Permit) {
+//! let answer = forward::forward(gate, permit, place, passage).await;
 //! # }
 //! ```
 //!
 //! ```compile_fail
 //! # use casemate_gate::{forward, gate::Gate};
-//! # async fn example(gate: std::sync::Arc<Gate>, passage: forward::Passage) {
-//! let answer = forward::forward(gate, passage).await;
+//! # async fn example(gate: std::sync::Arc<Gate>, place: casemate_gate::place::Place, passage: forward::Passage) {
+//! let answer = forward::forward(gate, place, passage).await;
 //! # }
 //! ```
 
@@ -43,6 +43,7 @@ pub mod gate;
 pub mod head;
 pub mod listen;
 pub mod outbound;
+pub mod place;
 pub mod pool;
 pub mod problem;
 pub mod rotate;

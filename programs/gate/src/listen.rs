@@ -121,7 +121,8 @@ async fn connection<Io>(
         })
     };
     if second {
-        drive_http2(&guard.0, stream, service, &gate.bounds).await;
+        let share = gate.places.share();
+        drive_http2(&guard.0, stream, service, &gate.bounds, share).await;
     } else {
         drive_http1(&guard.0, stream, service, &gate.bounds).await;
     }
@@ -155,14 +156,17 @@ async fn drive_http2<Io, F, R>(
     io: Io,
     service: Serve<F>,
     bounds: &Bounds,
+    share: usize,
 ) where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(Request<Incoming>) -> R,
     R: Future<Output = Response<Answer>> + Send + 'static,
 {
+    // A client that waits for a stream is not refused for want of a place.
+    let streams = u32::try_from(share).unwrap_or(u32::MAX);
     let served = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .max_concurrent_streams(bounds.streams_per_connection)
+        .max_concurrent_streams(bounds.streams_per_connection.min(streams))
         .max_header_list_size(bounds.header_bytes)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(4 * WINDOW)

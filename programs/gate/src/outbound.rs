@@ -111,9 +111,10 @@ async fn call(
     if parts.method == Method::POST {
         check_media_type(&parts.headers)?;
     }
+    let place = gate.places.take(&parent.branches)?;
     let bytes = body::read(body, &gate.bounds).await?;
     let hold = Hold::Branch(Arc::clone(&parent));
-    let guard = FlightGuard::start(gate, hold, Arc::clone(&connection), None, None)?;
+    let guard = FlightGuard::start(gate, hold, place, Arc::clone(&connection), None, None);
     let token = {
         let mut token = pin!(exchange::token(gate, &parent, neighbour));
         poll_fn(|context| match guard.flight.cut(context) {

@@ -83,6 +83,8 @@ async fn decide(
     if entitled.takes_body() {
         check_media_type(&parts.headers)?;
     }
+    // What is read is held in memory, so it counts from here on.
+    let place = gate.places.take(&connection.places)?;
     let bytes = body::read(body, &gate.bounds).await?;
     let Admitted { permit, body } = entitled.admit(&bytes, gate.bounds.body_bytes)?;
     let body = match body {
@@ -113,7 +115,7 @@ async fn decide(
             .then(|| held.shown(&parts.headers))
             .flatten(),
     };
-    forward::forward(Arc::clone(gate), permit, passage).await
+    forward::forward(Arc::clone(gate), permit, place, passage).await
 }
 
 /// A token whose signature was verified.

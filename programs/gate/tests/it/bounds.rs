@@ -233,6 +233,70 @@ fn more_requests_at_one_time_than_the_bound_are_told_to_wait() {
     wait("they end", || scene.server.log().gone.is_some());
 }
 
+#[test]
+fn a_body_that_is_being_read_takes_a_place() {
+    let scene = scene_with(|plan| plan.bounds.requests = 2);
+    let request = post(CHAT, &scene.ticket, &question());
+    let reading: Vec<_> = (0..2)
+        .map(|_| {
+            let mut connection = scene.anna.connect(scene.gate.address);
+            connection.write(&request[..request.len() - 5]).unwrap();
+            connection
+        })
+        .collect();
+    wait("both are read", || scene.ask(&request).code() == "busy");
+    drop(reading);
+    wait("they give their places back", || {
+        scene.ask(&request).status == 200
+    });
+}
+
+#[test]
+fn one_connection_does_not_take_every_place() {
+    let scene = scene_with(|plan| plan.bounds.requests = 16);
+    scene.server.behave(Behaviour::Silent);
+    let (runtime, sender) = http2(&scene);
+    let requests: Vec<_> = (0..40)
+        .map(|_| {
+            let mut sender = sender.clone();
+            let request = question2(&scene, CHAT);
+            runtime.spawn(async move { sender.send_request(request).await.map(|_| ()) })
+        })
+        .collect();
+    runtime.block_on(async { tokio::time::sleep(Duration::from_millis(500)).await });
+    assert_eq!(scene.server.log().requests.len(), 2);
+    still_serves(&scene);
+    requests.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[test]
+fn deadlines_of_connections_are_kept_while_requests_flow() {
+    let scene = scene_with(|plan| plan.bounds.header_ms = 300);
+    for trial in 0..4 {
+        // Each trial finds the sweeper in another phase.
+        std::thread::sleep(Duration::from_millis(40 * trial));
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut busy = scene.anna.connect(scene.gate.address);
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let reply = busy.exchange(&get("/health", &scene.ticket));
+                    assert_eq!(reply.status, 200);
+                }
+            });
+            std::thread::sleep(Duration::from_millis(100));
+            let mut half = scene.anna.connect(scene.gate.address);
+            half.stream
+                .sock
+                .set_read_timeout(Some(Duration::from_secs(3)))
+                .unwrap();
+            let reply = half.exchange(b"GET /health HTTP/1.1\r\nHost:");
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!((reply.status, reply.code()), (408, "request_timeout"));
+        });
+    }
+}
+
 fn http2(
     scene: &Scene,
 ) -> (
