@@ -18,7 +18,8 @@ pub(super) struct Revocations {
 impl Revocations {
     pub(super) fn add_id(&mut self, id: &str, now: UnixTime) {
         self.make_room(now);
-        self.ids.insert(id.to_owned(), now);
+        let at = self.ids.entry(id.to_owned()).or_insert(now);
+        *at = (*at).max(now);
     }
 
     pub(super) fn add_subject(&mut self, subject: &SpiffeId, now: UnixTime) {
@@ -46,7 +47,10 @@ impl Revocations {
         self.ids.retain(|_, at| *at >= keep);
         self.subjects.retain(|_, at| *at >= keep);
         if self.ids.len().max(self.subjects.len()) >= MAX_ENTRIES {
-            self.everything_until = Some(self.everything_until.map_or(now, |until| until.max(now)));
+            // Revocations need not come in the order of their times: the date covers all of them.
+            let times = self.ids.values().chain(self.subjects.values()).copied();
+            let last = times.chain(self.everything_until).max();
+            self.everything_until = Some(last.map_or(now, |last| last.max(now)));
             self.ids.clear();
             self.subjects.clear();
         }
@@ -59,6 +63,19 @@ const MAX_ENTRIES: usize = 65_536;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_refused_by_date_covers_revocations_that_came_out_of_order() {
+        let mut revocations = Revocations::default();
+        let subject: SpiffeId = "spiffe://a/user/b/c".parse().unwrap();
+        revocations.add_subject(&subject, UnixTime(1_000_100));
+        for number in 0..=MAX_ENTRIES {
+            revocations.add_id(&number.to_string(), UnixTime(1_000_000));
+        }
+        assert!(revocations.subjects.is_empty());
+        assert!(revocations.covers(None, &subject, UnixTime(1_000_100)));
+        assert!(!revocations.covers(None, &subject, UnixTime(1_000_101)));
+    }
 
     #[test]
     fn too_many_revocations_refuse_by_date_instead_of_forgetting() {
