@@ -112,6 +112,7 @@ async fn issue_ticket(
     if person.as_ref() != Ok(&peer.id) {
         return Err(Refusal::request("subject_token_of_another"));
     }
+    login::refuse_revoked(issuer, &peer.id, &login)?;
     let wish = Wish {
         routes: form.scope.as_deref(),
         models: &form.resources,

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use casemate_api::issuer::{Bounds, FromIssuer, Lifetimes, Settings};
 use casemate_core::event::{Event, Outcome, Severity};
-use casemate_core::spiffe::TrustDomain;
+use casemate_core::spiffe::{SpiffeId, TrustDomain};
 use casemate_core::time::{Clock, SystemClock, UnixTime};
 use casemate_identity::authority::{Authority, AuthorityError};
 use casemate_identity::bundle::ReadBundleError;
 use casemate_identity::jws::{SigningKey, VerifyingKeys};
 use casemate_identity::oidc::Tick;
+use casemate_identity::oidc::id_token::VerifiedLogin;
 use casemate_identity::svid::KeyError;
 use casemate_identity::ticket::{TicketSigner, TicketVerifier, VerifierSettings};
 use casemate_identity::tls::{BundleSource, SvidSource};
@@ -22,6 +23,7 @@ use crate::answer::Refusal;
 use crate::policy::{Policy, TakePolicyError};
 use crate::provider::Providers;
 use crate::rate::{Peer, Rates};
+use crate::seen::SeenTokens;
 
 /// Why the issuer cannot be put together from its settings.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +66,7 @@ pub(crate) struct Issuer {
     pub(crate) bounds: Bounds,
     policy: ArcSwap<Policy>,
     rates: Mutex<Rates>,
+    seen: Mutex<SeenTokens>,
     outbox: mpsc::Sender<FromIssuer>,
     started: Instant,
 }
@@ -114,6 +117,7 @@ impl Issuer {
             bounds: settings.bounds,
             policy: ArcSwap::from_pointee(Policy::new(settings.trust_domain.clone())),
             rates: Mutex::new(Rates::new(settings.bounds.requests_per_minute)),
+            seen: Mutex::default(),
             outbox,
             started: Instant::now(),
             trust_domain: settings.trust_domain,
@@ -146,6 +150,17 @@ impl Issuer {
     pub(crate) fn may_ask(&self, peer: &Peer) -> bool {
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         rates.take(peer, self.tick())
+    }
+
+    /// Binds an ID token to the key that it was first brought with.
+    pub(crate) fn bind(
+        &self,
+        person: &SpiffeId,
+        login: &VerifiedLogin,
+        key: &str,
+    ) -> Result<(), Refusal> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.bind(person, login.digest(), key, login.expires(), self.now())
     }
 
     /// Room for the event of something about to be issued: without a record nothing is.

@@ -17,6 +17,7 @@ mod own;
 mod policy;
 mod provider;
 mod rate;
+mod seen;
 mod serve;
 pub mod settings;
 

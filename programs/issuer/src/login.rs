@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use casemate_api::issuer::{LoginRequest, LoginResponse};
 use casemate_core::event::{Severity, kind};
+use casemate_core::spiffe::SpiffeId;
+use casemate_identity::BACKDATE;
 use casemate_identity::oidc::NoKey;
 use casemate_identity::oidc::id_token::{self, Expected, Hint, IdTokenError, VerifiedLogin};
 use casemate_identity::svid::CertificateRequest;
@@ -20,15 +22,24 @@ pub(crate) async fn login(
     from: &Peer,
     request: &LoginRequest,
 ) -> Result<LoginResponse, Refusal> {
-    let outcome = decide(issuer, request).await;
+    let mut person = None;
+    let outcome = decide(issuer, request, &mut person).await;
     if let Err(refusal) = &outcome {
-        let event = issuer.event(kind::LOGIN_REFUSED, Severity::Warning);
+        let mut event = issuer.event(kind::LOGIN_REFUSED, Severity::Warning);
+        if let Some(person) = person {
+            event = event.about(person.to_string());
+        }
         issuer.refused(event.fact("from", place(from)), *refusal);
     }
     outcome
 }
 
-async fn decide(issuer: &Arc<Issuer>, request: &LoginRequest) -> Result<LoginResponse, Refusal> {
+/// Says in `person` whom the ID token proves, whatever is decided then.
+async fn decide(
+    issuer: &Arc<Issuer>,
+    request: &LoginRequest,
+    person: &mut Option<SpiffeId>,
+) -> Result<LoginResponse, Refusal> {
     let csr = CertificateRequest::from_pem(&request.csr_pem)
         .map_err(|_| Refusal::request("certificate_request"))?;
     let hint = id_token::hint(&request.id_token).map_err(refuse_id_token)?;
@@ -40,6 +51,14 @@ async fn decide(issuer: &Arc<Issuer>, request: &LoginRequest) -> Result<LoginRes
         .issuer()
         .user(&issuer.trust_domain, login.subject())
         .map_err(|_| Refusal::request("subject"))?;
+    *person = Some(id.clone());
+    refuse_revoked(issuer, &id, &login)?;
+    // What we issue is dated back: right after a revocation it would be born revoked.
+    let dated = issuer.now().minus(BACKDATE);
+    if issuer.verifier.subject_is_revoked(&id, dated) {
+        return Err(Refusal::unavailable("revoked_just_now"));
+    }
+    issuer.bind(&id, &login, csr.key_thumbprint())?;
     let record = issuer.record()?;
     let svid = issuer
         .authority
@@ -60,6 +79,19 @@ async fn decide(issuer: &Arc<Issuer>, request: &LoginRequest) -> Result<LoginRes
         groups: login.groups().to_vec(),
         expires: svid.not_after,
     })
+}
+
+/// A login from before the person was revoked is none: else whoever has its token undoes that.
+pub(crate) fn refuse_revoked(
+    issuer: &Issuer,
+    person: &SpiffeId,
+    login: &VerifiedLogin,
+) -> Result<(), Refusal> {
+    if issuer.verifier.subject_is_revoked(person, login.issued()) {
+        Err(Refusal::request("id_token_revoked"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Judges an ID token by `providers`, all of the issuer that `hint` names.

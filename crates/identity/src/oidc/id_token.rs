@@ -5,7 +5,7 @@ use casemate_core::time::UnixTime;
 use serde_json::{Map, Value};
 
 use super::IssuerUrl;
-use crate::encoding::from_base64url;
+use crate::encoding::{from_base64url, sha256};
 use crate::jwks::{Algorithm, Jwk, MAX_ID_BYTES};
 use crate::strict_json;
 
@@ -98,7 +98,9 @@ pub struct VerifiedLogin {
     issuer: IssuerUrl,
     subject: String,
     groups: Vec<String>,
+    issued: UnixTime,
     expires: UnixTime,
+    digest: [u8; 32],
 }
 
 impl VerifiedLogin {
@@ -118,6 +120,18 @@ impl VerifiedLogin {
     #[must_use]
     pub fn groups(&self) -> &[String] {
         &self.groups
+    }
+
+    /// When the provider says that it issued the token.
+    #[must_use]
+    pub const fn issued(&self) -> UnixTime {
+        self.issued
+    }
+
+    /// Which token this was: the same for every spelling of it that verifies.
+    #[must_use]
+    pub const fn digest(&self) -> &[u8; 32] {
+        &self.digest
     }
 
     /// The second from which the token is refused.
@@ -156,7 +170,7 @@ pub fn verify(
         return Err(IdTokenError::Issuer);
     }
     check_audience(&claims, expected.audience)?;
-    let expires = check_times(&claims, now)?;
+    let (issued, expires) = check_times(&claims, now)?;
     if let Some(nonce) = expected.nonce {
         let found = claims
             .get("nonce")
@@ -176,7 +190,9 @@ pub fn verify(
         issuer: expected.issuer.clone(),
         subject: subject.to_owned(),
         groups: read_groups(&claims, expected.groups_claim)?,
+        issued,
         expires,
+        digest: digest(algorithm, signed, &signature),
     })
 }
 
@@ -279,7 +295,11 @@ fn date(claims: &Map<String, Value>, name: &'static str) -> Result<Option<u64>, 
     }
 }
 
-fn check_times(claims: &Map<String, Value>, now: UnixTime) -> Result<UnixTime, IdTokenError> {
+/// When it was issued, and the second from which it is refused.
+fn check_times(
+    claims: &Map<String, Value>,
+    now: UnixTime,
+) -> Result<(UnixTime, UnixTime), IdTokenError> {
     let expires = date(claims, "exp")?.ok_or(IdTokenError::Claim("exp"))?;
     let issued = date(claims, "iat")?.ok_or(IdTokenError::Claim("iat"))?;
     let not_before = date(claims, "nbf")?;
@@ -293,7 +313,19 @@ fn check_times(claims: &Map<String, Value>, now: UnixTime) -> Result<UnixTime, I
     if now.0 - issued.min(now.0) > MAX_AGE {
         return Err(IdTokenError::TooOld);
     }
-    Ok(UnixTime(expires))
+    // Whatever `exp` says, a token that is too old is refused.
+    let too_old = issued.saturating_add(MAX_AGE + 1);
+    Ok((UnixTime(issued), UnixTime(expires.min(too_old))))
+}
+
+/// Of an ES256 signature only the first half counts: whoever has `(r, s)` can also write `(r, -s)`,
+/// which verifies as well, but only the signer can make another `r`. RS256 has one spelling.
+fn digest(algorithm: Algorithm, signed: &str, signature: &[u8]) -> [u8; 32] {
+    let fixed = match algorithm {
+        Algorithm::Es256 => signature.get(..32).unwrap_or(signature),
+        Algorithm::Rs256 => signature,
+    };
+    sha256(&[signed.as_bytes(), b".", fixed].concat())
 }
 
 fn read_groups(claims: &Map<String, Value>, name: &str) -> Result<Vec<String>, IdTokenError> {

@@ -6,6 +6,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 
 use super::key::{KeyError, KeyPair, p256_point};
 use crate::der::{self, BIT_STRING, DerError, INTEGER, SEQUENCE};
+use crate::encoding::{sha256, to_base64url};
 
 /// Why a certificate request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +35,7 @@ impl From<DerError> for ReadRequestError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateRequest {
     point: Vec<u8>,
+    thumbprint: String,
 }
 
 impl CertificateRequest {
@@ -85,7 +87,14 @@ impl CertificateRequest {
             .map_err(|_| ReadRequestError::Signature)?;
         Ok(Self {
             point: point.to_vec(),
+            thumbprint: to_base64url(&sha256(key.encoded)),
         })
+    }
+
+    /// Unpadded base64url of the SHA-256 of the key's SubjectPublicKeyInfo.
+    #[must_use]
+    pub fn key_thumbprint(&self) -> &str {
+        &self.thumbprint
     }
 }
 

@@ -265,3 +265,32 @@ async fn a_provider_with_https_is_believed_under_the_configured_roots_only() {
         503
     );
 }
+
+/// The answer to a login with `token` and a certificate request of `key`.
+async fn login_with(issuer: &Issuer, token: &str, key: &KeyPair) -> (u16, Value) {
+    let body = json!({ "id_token": token, "csr_pem": make_csr(key).unwrap() });
+    issuer.connect(None).await.login(&body).await
+}
+
+#[tokio::test]
+async fn a_stolen_id_token_is_no_login_for_another_key() {
+    let provider = Provider::start().await;
+    let mut issuer = Start::with(&provider.issuer).start();
+    let token = provider.id_token("alice");
+    let (owner, thief) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let (status, answer) = login_with(&issuer, &token, &owner).await;
+    assert_eq!(status, 200, "{answer}");
+    let alice = answer["spiffe_id"].as_str().unwrap().to_owned();
+    let (status, answer) = login_with(&issuer, &token, &thief).await;
+    assert_eq!(
+        (status, &answer["error_description"]),
+        (400, &json!("id_token_of_another_key"))
+    );
+    let event = issuer.event(kind::LOGIN_REFUSED);
+    assert_eq!(event.decision.unwrap().code, "id_token_of_another_key");
+    assert_eq!(event.subject, Some(alice));
+    // Its owner may come back with it, and another login of the same person is another token.
+    assert_eq!(login_with(&issuer, &token, &owner).await.0, 200);
+    let other = provider.id_token("alice");
+    assert_eq!(login_with(&issuer, &other, &thief).await.0, 200);
+}

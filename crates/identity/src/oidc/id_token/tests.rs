@@ -384,3 +384,31 @@ proptest! {
         })?;
     }
 }
+
+#[test]
+fn every_spelling_of_one_token_has_one_digest_and_two_tokens_have_two() {
+    let bench = bench();
+    let token = bench.token(&claims());
+    let twin = crate::testing::other_spelling(&token);
+    assert_ne!(token, twin);
+    let login = bench.verify(&token).unwrap();
+    assert_eq!(login.digest(), bench.verify(&twin).unwrap().digest());
+    // The same claims signed again are another token.
+    let again = bench.verify(&bench.token(&claims())).unwrap();
+    assert_ne!(login.digest(), again.digest());
+    assert_eq!(login.issued(), UnixTime(NOW.0 - 5));
+}
+
+#[test]
+fn a_token_without_an_end_ends_when_it_is_too_old() {
+    let bench = bench();
+    let token = bench.token(&with("exp", json!(LAST_DATE)));
+    let login = bench.verify(&token).unwrap();
+    assert_eq!(login.expires(), UnixTime(NOW.0 - 5 + MAX_AGE + 1));
+    let before = UnixTime(login.expires().0 - 1);
+    assert!(bench.verify_at(&token, None, before).is_ok());
+    assert_eq!(
+        bench.verify_at(&token, None, login.expires()),
+        Err(IdTokenError::TooOld)
+    );
+}
