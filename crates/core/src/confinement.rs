@@ -224,6 +224,9 @@ pub struct Facts {
     pub seccomp_mode: u32,
     /// How many filters.
     pub seccomp_filters: u32,
+    /// Calls that the runtime's filter must refuse and that got any other answer: what a filter
+    /// does cannot be read, only tried.
+    pub unrefused: Vec<String>,
     /// `/proc/self/mountinfo`.
     pub mounts: Vec<FoundMount>,
     /// Which of the masked and read-only paths of the plan exist.

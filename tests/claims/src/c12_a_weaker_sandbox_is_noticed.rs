@@ -50,7 +50,6 @@ const WEAKENINGS: &[(&str, Weaken)] = &[
             }
         }
     }),
-    ("a writable root", |plan| plan.config.root.readonly = false),
     ("an unmasked file", |plan| {
         forget(&mut plan.config.linux.masked_paths, |path| {
             path == "/proc/interrupts"
@@ -64,10 +63,10 @@ const WEAKENINGS: &[(&str, Weaken)] = &[
         mount.options = vec!["nosuid".to_owned()];
         plan.config.mounts.push(mount);
     }),
-    ("a larger limit", |plan| {
+    ("core dumps", |plan| {
         for limit in &mut plan.config.process.rlimits {
-            if limit.kind == "RLIMIT_NOFILE" {
-                (limit.soft, limit.hard) = (100_000, 100_000);
+            if limit.kind == "RLIMIT_CORE" {
+                (limit.soft, limit.hard) = (1 << 20, 1 << 20);
             }
         }
     }),

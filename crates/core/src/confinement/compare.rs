@@ -64,6 +64,7 @@ fn privileges(plan: &SealedPlan, facts: &Facts, found: &mut Differences) {
         let expected = format!("at least {}", planned.seccomp_filters.max(1));
         found.add("seccomp filters", expected, facts.seccomp_filters);
     }
+    found.equal("calls not refused", &Vec::new(), &facts.unrefused);
     if facts.landlock_abi < planned.landlock.minimum_abi {
         let expected = format!("at least {}", planned.landlock.minimum_abi);
         found.add("Landlock ABI", expected, facts.landlock_abi);

@@ -117,6 +117,7 @@ fn facts() -> Facts {
         no_new_privileges: true,
         seccomp_mode: 2,
         seccomp_filters: 1,
+        unrefused: Vec::new(),
         mounts: vec![
             mount("/", "ext4", &all[..1]),
             mount("/proc", "proc", &all[1..]),
@@ -178,6 +179,12 @@ fn a_wider_id_map_is_a_difference() {
         count: 1,
     };
     assert_eq!(whats(|facts| facts.gid_map.push(more)), ["group id map"]);
+}
+
+#[test]
+fn a_filter_that_refuses_nothing_is_a_difference() {
+    let found = whats(|facts| facts.unrefused.push("socket of family vsock".to_owned()));
+    assert_eq!(found, ["calls not refused"]);
 }
 
 #[test]
