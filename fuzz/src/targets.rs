@@ -90,6 +90,10 @@ pub(crate) const TARGETS: &[Target] = &[
         body: casemate_sandbox::fuzz::fuzz_layer_name,
     },
     Target {
+        name: "archive-records",
+        body: casemate_sandbox::fuzz::fuzz_archive_records,
+    },
+    Target {
         name: "mountinfo",
         body: casemate_sandbox::fuzz::fuzz_mountinfo,
     },

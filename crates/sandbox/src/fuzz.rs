@@ -25,6 +25,11 @@ pub fn fuzz_layer_name(data: &[u8]) {
     }
 }
 
+/// Extension headers of an archive: no text may make their parser panic.
+pub fn fuzz_archive_records(data: &[u8]) {
+    drop(image::parse_records(data));
+}
+
 /// The mount table as the kernel writes it: no text may make its parser panic, and what it
 /// understands has absolute mount points or none at all.
 pub fn fuzz_mountinfo(data: &[u8]) {
@@ -74,6 +79,8 @@ mod tests {
         for seed in [b"usr/lib/../x".as_slice(), b"./a/b", b"/../etc/passwd"] {
             mutations(seed).for_each(|bytes| fuzz_layer_name(&bytes));
         }
+        let records = b"12 path=a=\n\n14 linkpath=b\n";
+        mutations(records).for_each(|bytes| fuzz_archive_records(&bytes));
         let line = b"36 35 98:0 /mnt1 /mnt\\0402 ro,noatime master:1 - ext3 /dev/root rw,errors=x";
         mutations(line).for_each(|bytes| fuzz_mountinfo(&bytes));
     }

@@ -17,10 +17,12 @@ mod archive;
 mod directory;
 mod layer;
 mod layout;
+mod members;
 mod reading;
 
 pub(crate) use layer::check_name;
 pub(crate) use layout::{parse_configuration, parse_index, parse_manifest};
+pub(crate) use members::parse_records;
 
 /// An unpacked image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,8 +55,10 @@ pub struct ImageConfig {
 /// How much an image may take. What goes over is refused, not cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Bytes of all unpacked files, and of everything read while unpacking.
+    /// Bytes of an archive, of all unpacked files, and of everything read while unpacking.
     pub bytes: u64,
+    /// Bytes that stay free on the store's file system, where others write too.
+    pub free_bytes: u64,
     /// Files, directories and links.
     pub entries: u64,
     /// Layers.
@@ -66,10 +70,28 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Self {
-            bytes: 64 << 30,
+            bytes: 16 << 30,
+            free_bytes: 1 << 30,
             entries: 1_000_000,
             layers: 128,
             document_bytes: 4 << 20,
+        }
+    }
+}
+
+impl Bounds {
+    /// Refuses to write `bytes` more where too little would stay free.
+    fn room(&self, place: &Path, bytes: u64) -> Result<(), UnpackImageError> {
+        let look = UnpackImageError::file("look for space at", place);
+        let status = rustix::fs::statvfs(place).map_err(|error| look(error.into()))?;
+        let free = status.f_bavail.saturating_mul(status.f_frsize);
+        if free >= self.free_bytes.saturating_add(bytes) {
+            Ok(())
+        } else {
+            Err(UnpackImageError::Space {
+                free,
+                kept: self.free_bytes,
+            })
         }
     }
 }
@@ -124,6 +146,14 @@ pub enum UnpackImageError {
         entry: String,
         /// Why.
         reason: &'static str,
+    },
+    /// Too little space for it.
+    #[error("{free} bytes are free for the image, and {kept} of them must stay so")]
+    Space {
+        /// What is free.
+        free: u64,
+        /// What must stay free.
+        kept: u64,
     },
     /// More than allowed.
     #[error("the image has more than {limit} {what}")]

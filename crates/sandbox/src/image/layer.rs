@@ -1,8 +1,10 @@
 //! One layer after the other, entry by entry, into the tree of an image.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
@@ -11,6 +13,7 @@ use tar::{Entry, EntryType};
 
 use super::directory::{self, Place, Tree};
 use super::layout::Layer;
+use super::members::{Member, Members};
 use super::reading::Measured;
 use super::{Bounds, UnpackImageError};
 
@@ -57,7 +60,7 @@ impl Unpacking {
                 expected,
             });
         }
-        if stored.finish().map_err(read)? != layer.blob {
+        if stored.finish().map_err(read)?.0 != layer.blob {
             let expected = layer.blob.to_string();
             return Err(UnpackImageError::Altered {
                 what: "a layer",
@@ -82,22 +85,20 @@ impl Unpacking {
         let mut content = Measured::new(content, self.read_left);
         // An opaque directory hides what lower layers put there, not what this one does.
         let mut own = BTreeSet::new();
-        let mut taken = 0_u64;
         {
             let mut archive = tar::Archive::new(&mut content);
-            for entry in archive.entries().map_err(malformed)? {
-                let mut entry = entry.map_err(malformed)?;
-                taken = taken.saturating_add(entry.size()).saturating_add(512);
-                self.entry(&mut entry, &mut own)?;
+            for member in Members::of(&mut archive).map_err(malformed)? {
+                self.member(&mut member.map_err(malformed)?, &mut own)?;
             }
         }
-        self.read_left = self.read_left.saturating_sub(taken);
-        content.finish().map_err(malformed)
+        let (digest, left) = content.finish().map_err(malformed)?;
+        self.read_left = left;
+        Ok(digest)
     }
 
-    fn entry(
+    fn member(
         &mut self,
-        entry: &mut Entry<'_, impl Read>,
+        member: &mut Member<'_, impl Read>,
         own: &mut BTreeSet<PathBuf>,
     ) -> Result<(), UnpackImageError> {
         self.entries_left = self
@@ -107,13 +108,13 @@ impl Unpacking {
                 what: "entries",
                 limit: self.bounds.entries,
             })?;
-        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let name = String::from_utf8_lossy(&member.name()).into_owned();
         let refused = |reason| UnpackImageError::Entry {
             entry: name.clone(),
             reason,
         };
-        let path = check_name(&entry.path_bytes()).map_err(refused)?;
-        let kind = entry.header().entry_type();
+        let path = check_name(&member.name()).map_err(refused)?;
+        let kind = member.entry.header().entry_type();
         if path.as_os_str().is_empty() {
             // The root itself.
             return if kind.is_dir() {
@@ -127,6 +128,7 @@ impl Unpacking {
             path: self.place.join(&path),
             source: error,
         };
+        self.bounds.room(&self.place, member.entry.size())?;
         let place = self.tree.place(&path).map_err(failed)?;
         if let Some(hidden) = whiteout(&path).map_err(refused)? {
             return self.hide(&hidden, own).map_err(failed);
@@ -134,22 +136,23 @@ impl Unpacking {
         match kind {
             EntryType::Directory => place.make_directory().map_err(failed)?,
             EntryType::Regular | EntryType::Continuous => {
-                self.bytes_left =
-                    self.bytes_left
-                        .checked_sub(entry.size())
-                        .ok_or(UnpackImageError::TooMuch {
-                            what: "bytes",
-                            limit: self.bounds.bytes,
-                        })?;
-                write(&place, entry).map_err(failed)?;
+                self.bytes_left = self.bytes_left.checked_sub(member.entry.size()).ok_or(
+                    UnpackImageError::TooMuch {
+                        what: "bytes",
+                        limit: self.bounds.bytes,
+                    },
+                )?;
+                write(&place, &mut member.entry).map_err(failed)?;
             }
             EntryType::Symlink => {
-                let target = entry.link_name().map_err(failed)?;
+                let target = member.link();
                 let target = target.ok_or_else(|| refused("a link without a target"))?;
-                place.make_link(&target).map_err(failed)?;
+                place
+                    .make_link(Path::new(OsStr::from_bytes(&target)))
+                    .map_err(failed)?;
             }
             EntryType::Link => {
-                let target = entry.link_name_bytes();
+                let target = member.link();
                 let target = target.ok_or_else(|| refused("a link without a target"))?;
                 let target = check_name(&target).map_err(refused)?;
                 let existing = self.tree.place(&target).map_err(failed)?;

@@ -66,10 +66,10 @@ impl<R: Read> Measured<R> {
         }
     }
 
-    /// Reads what is left and returns the digest of everything.
-    pub(super) fn finish(mut self) -> io::Result<Sha256Digest> {
+    /// Reads what is left and returns the digest of everything, and how much more was allowed.
+    pub(super) fn finish(mut self) -> io::Result<(Sha256Digest, u64)> {
         io::copy(&mut self, &mut io::sink())?;
-        Ok(Sha256Digest(self.hash.finalize().into()))
+        Ok((Sha256Digest(self.hash.finalize().into()), self.left))
     }
 }
 

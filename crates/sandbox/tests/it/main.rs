@@ -9,6 +9,7 @@
     reason = "helpers of tests are tests"
 )]
 
+mod archives;
 mod image;
 mod lab;
 mod limits;
