@@ -122,8 +122,12 @@ pub struct Bounds {
     pub body_ms: u64,
     /// Milliseconds that a connection may live.
     pub connection_ms: u64,
-    /// Requests in any 60 seconds by one address, or over the Unix socket by one identity.
+    /// Requests in any 60 seconds by one address.
     pub requests_per_minute: u32,
+    /// Requests in any 60 seconds over the Unix socket by one gate.
+    pub gate_requests_per_minute: u32,
+    /// Transaction Tokens in any 60 seconds that one gate asks for on behalf of one caller.
+    pub caller_requests_per_minute: u32,
     /// Milliseconds until an identity provider's answer is complete.
     pub provider_ms: u64,
 }
@@ -140,6 +144,8 @@ impl Default for Bounds {
             body_ms: 10_000,
             connection_ms: 10 * 60_000,
             requests_per_minute: 600,
+            gate_requests_per_minute: 60_000,
+            caller_requests_per_minute: 6_000,
             provider_ms: 5_000,
         }
     }

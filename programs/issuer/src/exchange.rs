@@ -23,6 +23,7 @@ use crate::form::{Exchange, Requested, SubjectKind};
 use crate::issuer::{Issuer, seconds};
 use crate::login;
 use crate::policy::Wish;
+use crate::rate::Peer;
 
 /// Which door a request came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,10 @@ pub(crate) async fn exchange(
 ) -> Result<TokenResponse, Refusal> {
     let mut refused_as = kind::TICKET_REFUSED;
     let outcome = decide(issuer, door, peer, body, &mut refused_as).await;
-    if let Err(refusal) = &outcome {
+    // Who asks too often must not fill the record as well; the gate records whom it refuses.
+    if let Err(refusal) = &outcome
+        && *refusal != Refusal::rate()
+    {
         let mut event = issuer.event(refused_as, Severity::Warning);
         if let Some(peer) = peer {
             event = event.about(peer.id.to_string());
@@ -177,6 +181,14 @@ fn issue_transaction(
     let Details { stage: next } = strict_json::parse_as(details.as_bytes())
         .map_err(|_| Refusal::request("request_details"))?;
     let subject = Subject::verify(issuer, peer, form, now)?;
+    // The gate itself was counted at the door, generously: no caller may use up another's part.
+    let caller = Peer::Caller {
+        gate: peer.id.clone(),
+        subject: subject.sub.clone(),
+    };
+    if !issuer.may_ask(&caller) {
+        return Err(Refusal::rate());
+    }
     let wish = Wish {
         routes: form.scope.as_deref(),
         models: &form.resources,

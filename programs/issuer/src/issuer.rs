@@ -22,7 +22,7 @@ use zeroize::Zeroize as _;
 use crate::answer::Refusal;
 use crate::policy::{Policy, TakePolicyError};
 use crate::provider::Providers;
-use crate::rate::{Peer, Rates};
+use crate::rate::{Budgets, Peer};
 use crate::seen::SeenTokens;
 
 /// Why the issuer cannot be put together from its settings.
@@ -65,7 +65,7 @@ pub(crate) struct Issuer {
     pub(crate) lifetimes: Lifetimes,
     pub(crate) bounds: Bounds,
     policy: ArcSwap<Policy>,
-    rates: Mutex<Rates>,
+    budgets: Mutex<Budgets>,
     seen: Mutex<SeenTokens>,
     outbox: mpsc::Sender<FromIssuer>,
     started: Instant,
@@ -116,7 +116,7 @@ impl Issuer {
             lifetimes,
             bounds: settings.bounds,
             policy: ArcSwap::from_pointee(Policy::new(settings.trust_domain.clone())),
-            rates: Mutex::new(Rates::new(settings.bounds.requests_per_minute)),
+            budgets: Mutex::new(Budgets::new(&settings.bounds)),
             seen: Mutex::default(),
             outbox,
             started: Instant::now(),
@@ -148,8 +148,8 @@ impl Issuer {
     }
 
     pub(crate) fn may_ask(&self, peer: &Peer) -> bool {
-        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        rates.take(peer, self.tick())
+        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        budgets.take(peer, self.tick())
     }
 
     /// Binds an ID token to the key that it was first brought with.

@@ -128,7 +128,8 @@ pub(crate) async fn verify(
 pub(crate) fn place(peer: &Peer) -> String {
     match peer {
         Peer::Address(address) => address.to_string(),
-        Peer::Identity(id) => id.to_string(),
+        Peer::Gate(id) => id.to_string(),
+        Peer::Caller { gate, subject } => format!("{subject} at {gate}"),
     }
 }
 

@@ -61,7 +61,7 @@ impl Connection {
     fn counted(&self, peer: Option<&VerifiedPeer>) -> Option<Peer> {
         match self.door {
             Door::Public => self.from.clone(),
-            Door::Mesh => peer.map(|peer| Peer::Identity(peer.id.clone())),
+            Door::Mesh => peer.map(|peer| Peer::Gate(peer.id.clone())),
         }
     }
 }

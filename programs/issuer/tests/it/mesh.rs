@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use casemate_api::issuer::{FromIssuer, IssueStage, Lifetimes, ToIssuer};
+use casemate_api::issuer::{Bounds, FromIssuer, IssueStage, Lifetimes, ToIssuer};
 use casemate_core::event::kind;
 use casemate_identity::svid::{KeyPair, Svid, make_csr};
 use casemate_identity::tls::{Peers, client_config, unused_server_name};
@@ -14,9 +14,13 @@ use crate::ticket::gate;
 
 const NEXT: &str = r#"{"stage":"infer"}"#;
 
-/// A ticket of alice for `redact`, and her certificate's thumbprint.
+/// A ticket of alice for `redact`.
 async fn ticket(issuer: &Issuer, provider: &Provider) -> String {
-    let token = provider.id_token("alice");
+    ticket_of(issuer, provider, "alice").await
+}
+
+async fn ticket_of(issuer: &Issuer, provider: &Provider, person: &str) -> String {
+    let token = provider.id_token(person);
     let (_, svid) = issuer.login(&token).await;
     let mut client = issuer.connect(Some(svid)).await;
     let redact = stage("redact").to_string();
@@ -212,4 +216,42 @@ async fn the_issuers_own_certificate_rotates_while_a_connection_goes_on() {
     assert_eq!(status, 200);
     let mut fresh = issuer.connect(None).await;
     assert_eq!(fresh.send("GET", "/bundle.pem", "", "").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_caller_who_asks_too_often_uses_up_nobody_elses_part_of_the_gate() {
+    let provider = Provider::start().await;
+    let mut start = Start::with(&provider.issuer);
+    // At the door people have much less than a gate.
+    start.bounds = Bounds {
+        requests_per_minute: 20,
+        gate_requests_per_minute: 100,
+        caller_requests_per_minute: 25,
+        ..start.bounds
+    };
+    let mut issuer = start.start();
+    let alice = ticket_of(&issuer, &provider, "alice").await;
+    let bob = ticket_of(&issuer, &provider, "bob").await;
+    let redact = issuer.stage_svid(&stage("redact"));
+    let mut client = issuer.connect_mesh(Some(redact)).await.unwrap();
+    for _ in 0..25 {
+        let (status, answer) = client.token(&transaction_form(&alice, NEXT)).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+    let (status, answer) = client.token(&transaction_form(&alice, NEXT)).await;
+    assert_eq!(
+        (status, &answer["error_description"]),
+        (429, &json!("rate_limited"))
+    );
+    let (status, answer) = client.token(&transaction_form(&bob, NEXT)).await;
+    assert_eq!(status, 200, "{answer}");
+    // The gate as a whole has an end too, and another gate has its own.
+    let mut last = 200;
+    for _ in 0..100 {
+        last = client.send("GET", "/jwks.json", "", "").await.0;
+    }
+    assert_eq!(last, 429);
+    let infer = issuer.stage_svid(&stage("infer"));
+    let mut client = issuer.connect_mesh(Some(infer)).await.unwrap();
+    assert_eq!(client.send("GET", "/jwks.json", "", "").await.0, 200);
 }

@@ -4,6 +4,7 @@ use casemate_api::issuer::{FromIssuer, Lifetimes, RemoveEnclosure, Revoke, ToIss
 use casemate_core::event::kind;
 use casemate_identity::jwks::JwkSet;
 use casemate_identity::jws::VerifyingKeys;
+use casemate_identity::svid::{KeyPair, make_csr};
 use casemate_identity::ticket::{TicketError, TicketVerifier, VerifierSettings};
 use serde_json::{Value, json};
 
@@ -252,6 +253,14 @@ async fn a_revoked_person_gets_nothing_until_the_next_login() {
     assert_eq!(
         (status, &answer["error_description"]),
         (401, &json!("revoked"))
+    );
+    // The login from before does not bring anything back.
+    let csr_pem = make_csr(&KeyPair::generate().unwrap()).unwrap();
+    let body = json!({ "id_token": token, "csr_pem": csr_pem });
+    let (status, answer) = issuer.connect(None).await.login(&body).await;
+    assert_eq!(
+        (status, &answer["error_description"]),
+        (400, &json!("id_token_revoked"))
     );
     let nothing = Revoke {
         id: issuer.number(),
