@@ -7,7 +7,8 @@
 //! [`process`] starts programs with exactly what they are given; [`namespace`], [`mount`],
 //! [`cgroup`] and [`capability`] build the walls; [`landlock`] and [`seccomp`] are the walls that a
 //! process puts around itself; [`memory`] keeps secrets out of swap and dumps; [`socket`] carries
-//! descriptors; [`proc`] reads what the kernel says about a process.
+//! descriptors; [`proc`] reads what the kernel says about a process; [`rights`] opens files as somebody
+//! else would.
 
 #![expect(
     unsafe_code,
@@ -24,6 +25,7 @@ pub mod namespace;
 pub mod proc;
 pub mod process;
 pub mod raw;
+pub mod rights;
 pub mod seccomp;
 pub mod socket;
 pub mod wiping;

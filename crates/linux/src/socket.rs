@@ -88,6 +88,41 @@ pub fn peer(socket: impl AsFd) -> io::Result<Peer> {
     })
 }
 
+/// The supplementary groups of the process at the other end of a Unix socket, as it connected.
+///
+/// # Errors
+/// When it is not a connected Unix socket.
+pub fn peer_groups(socket: impl AsFd) -> io::Result<Vec<u32>> {
+    let socket = socket.as_fd();
+    let mut groups: Vec<u32> = vec![0; 32];
+    loop {
+        let mut bytes = libc::socklen_t::try_from(size_of_val(groups.as_slice()))
+            .map_err(|_| io::ErrorKind::InvalidData)?;
+        // SAFETY: the kernel writes at most `bytes` bytes into memory of that length, and the length
+        // itself; both outlive the call.
+        let status = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &raw mut bytes,
+            )
+        };
+        let count = usize::try_from(bytes).unwrap_or(usize::MAX) / size_of::<u32>();
+        if status == 0 {
+            groups.truncate(count);
+            return Ok(groups);
+        }
+        let error = io::Error::last_os_error();
+        // Too short: the length is now what it takes, which grows at most to the kernel's limit.
+        if error.raw_os_error() != Some(libc::ERANGE) || count <= groups.len() {
+            return Err(error);
+        }
+        groups.resize(count, 0);
+    }
+}
+
 /// Sends bytes, at least one, together with descriptors.
 ///
 /// # Errors
@@ -191,6 +226,16 @@ mod tests {
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
         assert_eq!(text, "through");
+    }
+
+    #[test]
+    fn the_groups_of_the_peer_of_an_own_socket_are_those_of_this_process() {
+        let (here, _there) = pair().unwrap();
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("Groups:"));
+        let own = line.unwrap().split_whitespace();
+        let own: Vec<u32> = own.map(|group| group.parse().unwrap()).collect();
+        assert_eq!(peer_groups(&here).unwrap(), own);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -81,15 +81,21 @@ impl SealedFiles {
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = rustix::fs::openat(CWD, directory, flags, Mode::empty()).map_err(failed)?;
-        Self::open_at(&opened, failed)
+        Self::open_in(opened, directory)
     }
 
-    fn open_at(
-        directory: &OwnedFd,
-        failed: impl Fn(rustix::io::Errno) -> OpenArtifactError,
-    ) -> Result<Self, OpenArtifactError> {
-        for entry in Dir::read_from(directory).map_err(&failed)? {
-            let entry = entry.map_err(&failed)?;
+    /// Opens the files in a directory that is already open; `path` names it in messages.
+    ///
+    /// # Errors
+    /// As [`SealedFiles::open`].
+    pub fn open_in(directory: impl AsFd, path: &Path) -> Result<Self, OpenArtifactError> {
+        let directory = directory.as_fd();
+        let failed = |source: rustix::io::Errno| OpenArtifactError::Directory {
+            path: path.to_owned(),
+            source: source.into(),
+        };
+        for entry in Dir::read_from(directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
             let name = entry.file_name().to_string_lossy().into_owned();
             let known = FILES.iter().any(|(file, _)| *file == name);
             if !known && name != "." && name != ".." {
@@ -125,6 +131,20 @@ impl SealedFiles {
             index: check(INDEX_FILE, index.into())?,
             tags: check(TAGS_FILE, tags.into())?,
             data: check(DATA_FILE, data.into())?,
+        })
+    }
+
+    /// The same open files once more, for another reader.
+    ///
+    /// # Errors
+    /// When descriptors are short.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            header: self.header.try_clone()?,
+            key: self.key.try_clone()?,
+            index: self.index.try_clone()?,
+            tags: self.tags.try_clone()?,
+            data: self.data.try_clone()?,
         })
     }
 

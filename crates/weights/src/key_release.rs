@@ -5,6 +5,7 @@
 //! with the header's commitment, so that a wrong key is named as such.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -119,7 +120,18 @@ impl Identity {
             path: path.to_owned(),
             source,
         };
-        let file = std::fs::File::open(path).map_err(failed)?;
+        Self::read(File::open(path).map_err(failed)?, path)
+    }
+
+    /// Reads an unencrypted age identity file that is already open; `path` names it in messages.
+    ///
+    /// # Errors
+    /// When it cannot be read, is encrypted, or holds no X25519 identity.
+    pub fn read(file: File, path: &Path) -> Result<Self, KeyReleaseError> {
+        let failed = |source| KeyReleaseError::ReadIdentity {
+            path: path.to_owned(),
+            source,
+        };
         let mut bytes = Vec::with_capacity(MAX_IDENTITY_BYTES);
         let taken = file.take(MAX_IDENTITY_BYTES as u64).read_to_end(&mut bytes);
         let text = Secret::new(bytes);

@@ -112,6 +112,14 @@ pub fn load_public(path: &Path) -> Result<PublicKey, SigningKeyError> {
     PublicKey::from_pem(&read_bounded(path)?)
 }
 
+/// Reads a public key from a file that is already open; `path` names it in messages.
+///
+/// # Errors
+/// When the file cannot be read or holds no supported public key.
+pub fn read_public(file: File, path: &Path) -> Result<PublicKey, SigningKeyError> {
+    PublicKey::from_pem(&read_file(file, path)?)
+}
+
 /// Writes `text` to a new file that only its owner can read; refuses to replace one.
 ///
 /// # Errors
@@ -293,8 +301,15 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, SigningKeyError> {
         path: path.to_owned(),
         source,
     };
+    read_file(File::open(path).map_err(failed)?, path)
+}
+
+fn read_file(file: File, path: &Path) -> Result<Vec<u8>, SigningKeyError> {
+    let failed = |source| SigningKeyError::Read {
+        path: path.to_owned(),
+        source,
+    };
     let mut text = Vec::with_capacity(MAX_KEY_FILE_BYTES);
-    let file = File::open(path).map_err(failed)?;
     file.take(MAX_KEY_FILE_BYTES as u64)
         .read_to_end(&mut text)
         .map_err(failed)?;

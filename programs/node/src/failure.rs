@@ -26,6 +26,7 @@ pub(crate) enum Code {
     RuntimeTooOld,
     NoFuse,
     ProgramMissing,
+    FileRefused,
     ImageRefused,
     SignerUnknown,
     WrongKey,
@@ -66,6 +67,7 @@ impl Code {
             Self::RuntimeTooOld => "runtime-too-old",
             Self::NoFuse => "no-fuse",
             Self::ProgramMissing => "program-missing",
+            Self::FileRefused => "file-refused",
             Self::ImageRefused => "image-refused",
             Self::SignerUnknown => "signer-unknown",
             Self::WrongKey => "wrong-key",
@@ -109,6 +111,9 @@ impl Code {
             Self::RuntimeTooOld => "install runc 1.1 or newer",
             Self::NoFuse => "load the module (`modprobe fuse`) so that /dev/fuse exists",
             Self::ProgramMissing => "build or install the program, or point --bin at its directory",
+            Self::FileRefused => {
+                "name plain files and directories that you can read yourself: the daemon opens them with your rights"
+            }
             Self::ImageRefused => "rebuild the image without what is named; it was not unpacked",
             Self::SignerUnknown => {
                 "list the public key of whoever signed it under the model's signers, if you trust it"
@@ -161,6 +166,7 @@ impl Code {
             | Self::RuntimeTooOld
             | Self::NoFuse
             | Self::ProgramMissing
+            | Self::FileRefused
             | Self::ImageRefused
             | Self::SignerUnknown
             | Self::WrongKey

@@ -14,6 +14,7 @@ use casemate_core::enclosure::{Enclosure, Stage};
 use casemate_core::event::{Event, Severity};
 use casemate_core::receipt::ReceiptKind;
 
+use crate::asker::Asker;
 use crate::board::Board;
 use crate::failure::{Code, Failure};
 use crate::gate::Listeners;
@@ -26,6 +27,7 @@ use crate::users::Slot;
 mod admitting;
 mod attested;
 mod confined;
+mod image;
 mod probed;
 mod requested;
 mod weights_ready;
@@ -41,6 +43,8 @@ pub(crate) use weights_ready::WeightsReady;
 #[derive(Debug)]
 pub(crate) struct Ground {
     pub(crate) node: Arc<Node>,
+    /// With whose rights is opened what the enclosure names.
+    pub(crate) asker: Asker,
     pub(crate) enclosure: Arc<Enclosure>,
     pub(crate) stage: Stage,
     pub(crate) board: Arc<Board>,

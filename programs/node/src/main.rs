@@ -6,6 +6,7 @@
 //! Read on in [`node`] (what the parts share), [`launch`] (the six states of a launch), [`supervise`]
 //! (the thread that owns a stage) and [`serve`] (the API on a Unix socket).
 
+mod asker;
 mod attack;
 mod authority;
 mod board;

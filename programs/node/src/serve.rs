@@ -15,6 +15,8 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
 use axum::serve::IncomingStream;
+use casemate_linux::rights::User;
+use casemate_linux::socket;
 use tokio::net::UnixListener;
 
 use crate::failure::{Code, Failure};
@@ -101,17 +103,20 @@ fn router(node: Arc<Node>, group: Option<Group>) -> Router {
 }
 
 /// Who is at the other end, as the kernel says.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Peer {
-    credentials: Option<(u32, u32)>,
+    user: Option<User>,
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        let credentials = stream.io().peer_cred().ok();
-        Self {
-            credentials: credentials.map(|peer| (peer.uid(), peer.gid())),
-        }
+        let user = stream.io().peer_cred().ok().map(|peer| User {
+            uid: peer.uid(),
+            gid: peer.gid(),
+            // Groups that are not known give no rights.
+            groups: socket::peer_groups(stream.io()).unwrap_or_default(),
+        });
+        Self { user }
     }
 }
 
@@ -121,9 +126,9 @@ async fn permitted_only(
     request: Request,
     next: Next,
 ) -> Response {
-    match peer.credentials {
-        Some((0, _)) => next.run(request).await,
-        Some((uid, gid))
+    match peer.user {
+        Some(User { uid: 0, .. }) => next.run(request).await,
+        Some(User { uid, gid, .. })
             if group
                 .as_ref()
                 .as_ref()
@@ -131,7 +136,7 @@ async fn permitted_only(
         {
             next.run(request).await
         }
-        Some((uid, _)) => {
+        Some(User { uid, .. }) => {
             tracing::warn!(uid, path = request.uri().path(), "request refused");
             let message = format!("user {uid} may not use this daemon");
             Failure::new(Code::NotPermitted, message).into_response()

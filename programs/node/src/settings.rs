@@ -134,6 +134,11 @@ impl Settings {
         self.run.join(kind)
     }
 
+    /// Where nothing that an enclosure names may lie.
+    pub(crate) fn own_directories(&self) -> [&Path; 2] {
+        [&self.state, &self.run]
+    }
+
     /// One of our other programs.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.bin.join(name)

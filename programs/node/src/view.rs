@@ -16,9 +16,8 @@ use casemate_core::receipt::ReceiptKind;
 use casemate_core::secret::SecretKey;
 use casemate_linux::mount;
 use casemate_linux::process::Exit;
-use casemate_weights::signing::PublicKey;
-use casemate_weights::verify::VerifiedModel;
 
+use crate::asker::Asker;
 use crate::board::Board;
 use crate::failure::{Code, Failure};
 use crate::helper::Helper;
@@ -30,6 +29,8 @@ use crate::users::Slot;
 
 mod release;
 mod vault;
+
+use release::Believed;
 
 /// An opened model. Dropping it ends the vault and takes the mount away.
 #[derive(Debug)]
@@ -50,6 +51,7 @@ impl View {
     pub(crate) fn open(
         node: &Arc<Node>,
         board: &Arc<Board>,
+        asker: &Asker,
         attestation: &Attestation,
         model: &Model,
     ) -> Result<Self, Failure> {
@@ -61,21 +63,21 @@ impl View {
             );
             failure
         };
-        let (verified, signers) = release::verify(node, model).map_err(refused)?;
+        let believed = release::verify(node, asker, model).map_err(refused)?;
+        let verified = &believed.verified;
         node.journal.add(
             about(node, board, model, kind::MODEL_VERIFIED, Severity::Info)
                 .fact("root-digest", verified.header().root_digest.to_string())
                 .fact("signer", verified.signer().fingerprint()),
         );
-        let key = release::release_key(node, board, attestation, model, &verified).inspect_err(
-            |failure| {
+        let key = release::release_key(node, board, asker, attestation, model, verified)
+            .inspect_err(|failure| {
                 node.journal.add(
                     about(node, board, model, kind::KEY_REFUSED, Severity::Error)
                         .fact("code", failure.code().word()),
                 );
-            },
-        )?;
-        Self::mount(node, board, model, &verified, &signers, key)
+            })?;
+        Self::mount(node, board, model, believed, key)
     }
 
     /// Where a model's view for a stage is mounted.
@@ -120,8 +122,7 @@ impl View {
         node: &Arc<Node>,
         board: &Arc<Board>,
         model: &Model,
-        verified: &VerifiedModel,
-        signers: &[PublicKey],
+        believed: Believed,
         key: SecretKey,
     ) -> Result<Self, Failure> {
         let failed = |what: &str, error: &io::Error| {
@@ -145,7 +146,7 @@ impl View {
             path,
             helper: None,
             bytes: 0,
-            root_digest: verified.header().root_digest.to_string(),
+            root_digest: believed.verified.header().root_digest.to_string(),
             corrupt: Arc::default(),
             board: Arc::clone(board),
             slot,
@@ -169,7 +170,7 @@ impl View {
                 format!("cannot mount a view of {}: {error}", model.version()),
             )
         })?;
-        let (helper, mut lines) = vault::start(node, board, model, signers, user, fuse, &key)?;
+        let (helper, mut lines) = vault::start(node, board, model, believed, user, fuse, &key)?;
         drop(key);
         let ready = vault::take_ready(&helper, &mut lines, model)?;
         if ready.root_digest != view.root_digest {

@@ -67,7 +67,13 @@ impl Attested {
                 "opening",
                 &format!("verifying {version} and releasing its key"),
             );
-            let view = View::open(&ground.node, &ground.board, &self.attestation, model)?;
+            let view = View::open(
+                &ground.node,
+                &ground.board,
+                &ground.asker,
+                &self.attestation,
+                model,
+            )?;
             ground.board.opened_model(view.model(), view.root_digest());
             views.push(view);
         }

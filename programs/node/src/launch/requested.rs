@@ -4,7 +4,6 @@ use casemate_api::v1::{LaunchState, Phase};
 use casemate_core::enclosure::Run;
 use casemate_core::event::{Severity, kind};
 use casemate_core::receipt::ReceiptKind;
-use casemate_sandbox::image;
 use casemate_sandbox::plan::{
     FlowPort, ModelView, Plan, RootFileSystem, StageLimits, StageRequest, plan,
 };
@@ -44,6 +43,7 @@ impl Requested {
                 .join(","),
         };
         let plan = stage_plan(ground, root)?;
+        host::check(&plan).map_err(|error| Failure::from_error(Code::SandboxFailed, &error))?;
         ground.board.planned(&plan.digest);
         let host = &ground.node.host;
         let measured = host.measure().map_err(|error| {
@@ -86,14 +86,17 @@ impl Requested {
 
 fn root(ground: &Ground) -> Result<RootFileSystem, Failure> {
     match &ground.stage.run {
-        Run::Host { directories, .. } => Ok(RootFileSystem::HostDirectories(directories.clone())),
-        Run::Image { path, .. } => {
-            let store = ground.node.settings.state.join("images");
-            ground.step("fetch", "unpacking the image");
-            image::unpack(path, &store, &image::Bounds::default())
-                .map(RootFileSystem::Image)
-                .map_err(|error| Failure::from_error(Code::ImageRefused, &error))
+        Run::Host { directories, .. } => {
+            let ours = ground.node.settings.own_directories();
+            for directory in directories {
+                ground
+                    .asker
+                    .check_host_directory(&ours, directory)
+                    .map_err(|error| Failure::from_error(Code::FileRefused, &error))?;
+            }
+            Ok(RootFileSystem::HostDirectories(directories.clone()))
         }
+        Run::Image { path, .. } => super::image::unpack(ground, path).map(RootFileSystem::Image),
     }
 }
 
@@ -108,6 +111,7 @@ fn stage_plan(ground: &Ground, root: RootFileSystem) -> Result<Plan, Failure> {
         id: ground.board.id(),
         slot: ground.slot.number(),
         root,
+        kept: vec![node.settings.state.clone(), node.settings.run.clone()],
         command,
         environment: environment(ground),
         directory: None,

@@ -13,6 +13,7 @@ use casemate_core::name::Name;
 use casemate_linux::socket;
 
 use super::{Node, issuer_failure};
+use crate::asker::Asker;
 use crate::board::Board;
 use crate::compile;
 use crate::failure::{Code, Failure};
@@ -31,6 +32,7 @@ impl Node {
     pub(crate) fn up(
         self: &Arc<Self>,
         request: &v1::UpRequest,
+        asker: &Asker,
         progress: Progress<'_>,
     ) -> Result<v1::UpDone, Failure> {
         let began = Instant::now();
@@ -50,7 +52,7 @@ impl Node {
                 .event(kind::ENCLOSURE_REQUESTED, Severity::Info)
                 .at(&name, None),
         );
-        match self.bring_up(&running, progress) {
+        match self.bring_up(&running, asker, progress) {
             Ok(listens) => {
                 running.set_up();
                 let up = self
@@ -119,6 +121,7 @@ impl Node {
     fn bring_up(
         self: &Arc<Self>,
         running: &Running,
+        asker: &Asker,
         progress: Progress<'_>,
     ) -> Result<Vec<String>, Failure> {
         let enclosure = &running.enclosure;
@@ -151,7 +154,8 @@ impl Node {
 
         let (words, heard) = sync_channel(WORDS);
         for (stage, listeners) in enclosure.stages.iter().zip(listeners) {
-            running.add(self.own(enclosure, stage, listeners, &issuer, words.clone())?);
+            let words = words.clone();
+            running.add(self.own(enclosure, stage, listeners, &issuer, asker, words)?);
         }
         drop(words);
         hear(&heard, enclosure.stages.len(), progress)?;
@@ -169,6 +173,7 @@ impl Node {
         stage: &Stage,
         listeners: Listeners,
         issuer: &Arc<Issuer>,
+        asker: &Asker,
         words: SyncSender<Word>,
     ) -> Result<Owner, Failure> {
         let internal = |error: std::io::Error| Failure::from_error(Code::Internal, &error);
@@ -199,6 +204,7 @@ impl Node {
         let (orders, taken) = sync_channel(ORDERS);
         let ground = Ground {
             node: Arc::clone(self),
+            asker: asker.clone(),
             enclosure: Arc::clone(enclosure),
             stage: stage.clone(),
             board: Arc::clone(&board),

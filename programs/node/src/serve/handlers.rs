@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{ConnectInfo, Path, RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
 use casemate_api::v1;
 use serde::de::DeserializeOwned;
 
-use super::stream;
+use super::{Peer, stream};
+use crate::asker::Asker;
 use crate::failure::{Code, Failure};
 use crate::node::Node;
 
@@ -25,13 +26,24 @@ pub(super) async fn status(State(node): State<Arc<Node>>) -> Answer<v1::Status> 
 #[utoipa::path(post, path = "/v1/enclosures", request_body = v1::UpRequest,
     responses((status = 200, body = v1::UpLine, content_type = "application/jsonl"),
               (status = "4XX", body = v1::ApiError)))]
-pub(super) async fn up(State(node): State<Arc<Node>>, body: Bytes) -> Response {
+pub(super) async fn up(
+    State(node): State<Arc<Node>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    body: Bytes,
+) -> Response {
+    let Some(user) = peer.user else {
+        return Failure::new(Code::NotPermitted, "the kernel does not say who is asking")
+            .into_response();
+    };
+    let asker = Asker::new(user);
     let request: v1::UpRequest = match parse(&body) {
         Ok(request) => request,
         Err(failure) => return failure.into_response(),
     };
     stream::lines(move |lines| {
-        let last = match node.up(&request, &|step| lines.send(&v1::UpLine::Progress(step))) {
+        let last = match node.up(&request, &asker, &|step| {
+            lines.send(&v1::UpLine::Progress(step))
+        }) {
             Ok(done) => v1::UpLine::Done(done),
             Err(failure) => v1::UpLine::Failed(failure.to_api()),
         };

@@ -7,25 +7,38 @@ use casemate_core::secret::SecretKey;
 use casemate_weights::artifact::SealedFiles;
 use casemate_weights::bundle::BundleError;
 use casemate_weights::format::header::HeaderError;
-use casemate_weights::key_release::{self, KeyReleaseError};
+use casemate_weights::key_release::{self, Identity, KeyReleaseError};
 use casemate_weights::signing::{self, PublicKey};
 use casemate_weights::verify::{Expectation, VerifiedModel, VerifyModelError, verify_files};
 
 use super::about;
+use crate::asker::{Asker, OpenNamedError};
 use crate::board::Board;
 use crate::failure::{Code, Failure};
 use crate::journal::fact;
 use crate::launch::Attestation;
 use crate::node::Node;
 
-/// Signature, parts, model, version and epoch, before anything is decrypted.
-pub(super) fn verify(
-    node: &Node,
-    model: &Model,
-) -> Result<(VerifiedModel, Vec<PublicKey>), Failure> {
+/// A sealed model that is believed.
+#[derive(Debug)]
+pub(super) struct Believed {
+    pub(super) verified: VerifiedModel,
+    /// Whose signatures count.
+    pub(super) signers: Vec<PublicKey>,
+    /// What was verified, still open, for the vault.
+    pub(super) files: SealedFiles,
+}
+
+/// Signature, parts, model, version and epoch, before anything is decrypted. Files are opened once, with
+/// the rights of whoever asked.
+pub(super) fn verify(node: &Node, asker: &Asker, model: &Model) -> Result<Believed, Failure> {
+    let ours = node.settings.own_directories();
     let mut signers = Vec::new();
     for path in &model.signers {
-        let key = signing::load_public(path).map_err(|error| {
+        let file = asker
+            .open_file(&ours, path)
+            .map_err(|error| not_opened("the signer", model, &error))?;
+        let key = signing::read_public(file, path).map_err(|error| {
             let message = format!("the signer `{}` of {}", path.display(), model.version());
             Failure::new(
                 Code::SignerUnknown,
@@ -44,17 +57,36 @@ pub(super) fn verify(
         root_digest: None,
         minimum_epoch: model.minimum_epoch.max(seen),
     };
-    let verified = SealedFiles::open(&model.sealed)
-        .map_err(VerifyModelError::from)
-        .and_then(|files| verify_files(files, &expectation))
-        .map_err(|error| {
-            let message = format!("{} at `{}`", model.version(), model.sealed.display());
-            Failure::new(
-                refusal(&error),
-                format!("{message}: {}", crate::report(&error)),
-            )
-        })?;
-    Ok((verified, signers))
+    let files = asker
+        .open_sealed(&ours, &model.sealed)
+        .map_err(|error| not_opened("the sealed directory", model, &error))?;
+    let kept = files
+        .try_clone()
+        .map_err(|error| Failure::from_error(Code::Internal, &error))?;
+    let verified = verify_files(files, &expectation).map_err(|error| {
+        let message = format!("{} at `{}`", model.version(), model.sealed.display());
+        Failure::new(
+            refusal(&error),
+            format!("{message}: {}", crate::report(&error)),
+        )
+    })?;
+    Ok(Believed {
+        verified,
+        signers,
+        files: kept,
+    })
+}
+
+fn not_opened(what: &str, model: &Model, error: &OpenNamedError) -> Failure {
+    let code = match error {
+        OpenNamedError::Artifact(_) => Code::ModelRefused,
+        OpenNamedError::Open { .. }
+        | OpenNamedError::Kind { .. }
+        | OpenNamedError::Ours { .. }
+        | OpenNamedError::Replaceable { .. } => Code::FileRefused,
+    };
+    let message = format!("{what} of {}: {}", model.version(), crate::report(error));
+    Failure::new(code, message)
 }
 
 fn refusal(error: &VerifyModelError) -> Code {
@@ -78,28 +110,34 @@ fn refusal(error: &VerifyModelError) -> Code {
 pub(super) fn release_key(
     node: &Node,
     board: &Board,
+    asker: &Asker,
     attestation: &Attestation,
     model: &Model,
     verified: &VerifiedModel,
 ) -> Result<SecretKey, Failure> {
-    let KeySource::File(identity) = &model.key;
-    let key = key_release::unwrap(verified, identity).map_err(|error| {
-        let code = match error {
-            KeyReleaseError::WrongIdentity | KeyReleaseError::WrongKey => Code::WrongKey,
-            KeyReleaseError::ReadIdentity { .. }
-            | KeyReleaseError::NoIdentity(_)
-            | KeyReleaseError::EncryptedIdentity(_) => Code::WrongKey,
-            KeyReleaseError::Memory(_) => Code::Internal,
-            KeyReleaseError::Recipient(_)
-            | KeyReleaseError::NoRecipients
-            | KeyReleaseError::Wrap(_)
-            | KeyReleaseError::Damaged(_) => Code::ModelRefused,
-        };
-        Failure::new(
-            code,
-            format!("the key of {}: {}", model.version(), crate::report(&error)),
-        )
-    })?;
+    let KeySource::File(path) = &model.key;
+    let file = asker
+        .open_file(&node.settings.own_directories(), path)
+        .map_err(|error| not_opened("the key", model, &error))?;
+    let key = Identity::read(file, path)
+        .and_then(|identity| key_release::unwrap_with(verified, &identity))
+        .map_err(|error| {
+            let code = match error {
+                KeyReleaseError::WrongIdentity | KeyReleaseError::WrongKey => Code::WrongKey,
+                KeyReleaseError::ReadIdentity { .. }
+                | KeyReleaseError::NoIdentity(_)
+                | KeyReleaseError::EncryptedIdentity(_) => Code::WrongKey,
+                KeyReleaseError::Memory(_) => Code::Internal,
+                KeyReleaseError::Recipient(_)
+                | KeyReleaseError::NoRecipients
+                | KeyReleaseError::Wrap(_)
+                | KeyReleaseError::Damaged(_) => Code::ModelRefused,
+            };
+            Failure::new(
+                code,
+                format!("the key of {}: {}", model.version(), crate::report(&error)),
+            )
+        })?;
     node.journal.record(
         ReceiptKind::KeyReleased,
         model.version().to_string(),

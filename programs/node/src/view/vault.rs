@@ -10,9 +10,9 @@ use casemate_core::enclosure::Model;
 use casemate_core::event::{Severity, kind};
 use casemate_core::secret::SecretKey;
 use casemate_linux::process::{Command, Resource};
-use casemate_weights::artifact::SealedFiles;
 use casemate_weights::signing::PublicKey;
 
+use super::release::Believed;
 use crate::board::Board;
 use crate::control::Lines;
 use crate::failure::{Code, Failure};
@@ -25,7 +25,7 @@ pub(super) fn start(
     node: &Node,
     board: &Board,
     model: &Model,
-    signers: &[PublicKey],
+    believed: Believed,
     user: u32,
     fuse: OwnedFd,
     key: &SecretKey,
@@ -36,9 +36,7 @@ pub(super) fn start(
             format!("the vault of {}: {message}", model.version()),
         )
     };
-    let files = SealedFiles::open(&model.sealed)
-        .map_err(|error| failed(crate::report(&error)))?
-        .into_descriptors();
+    let files = believed.files.into_descriptors();
     let (read_key, mut write_key) = io::pipe().map_err(|error| failed(error.to_string()))?;
     // 32 bytes fit any pipe, so this cannot wait for the reader.
     write_key
@@ -56,7 +54,7 @@ pub(super) fn start(
         },
         fuse: 5,
         key: 6,
-        signers: signers.iter().map(PublicKey::to_pem).collect(),
+        signers: believed.signers.iter().map(PublicKey::to_pem).collect(),
         root_digest: None,
         minimum_epoch: model.minimum_epoch,
         cache_mib: 32,
