@@ -23,6 +23,8 @@ fn c12_each_weakening_ends_the_launch() {
             Err(RunStageError::Mismatch(differences)) => {
                 Attempt::Stopped(format!("{} differences", differences.len()))
             }
+            // A fact that it cannot read ends the launch as well.
+            Err(RunStageError::Failed(reason)) => Attempt::Stopped(reason),
             Err(other) => panic!("{name}: ended for another reason: {other:?}"),
         };
         // The same runtime with the same configuration, and nobody who looks.
