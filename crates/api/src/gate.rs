@@ -95,7 +95,9 @@ pub struct Outbound {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Bounds {
-    /// Connections that are open at one time, over all listeners.
+    /// Connections of one kind that are open at one time: of known clients, of other gates, of the stage.
+    /// One client has an eighth of them at most. Of clients that nobody knows yet there are a quarter as
+    /// many, and a sixteenth from one address.
     pub connections: usize,
     /// Requests that run at one time, over all connections.
     pub requests: usize,

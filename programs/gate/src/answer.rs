@@ -177,7 +177,7 @@ impl Drop for Passing {
         if let Some(End::Cut(refusal)) = self.end {
             event = event.decided(Outcome::Refused, refusal.code(), &self.gate.by);
         }
-        self.gate.audit.note(event);
+        self.gate.audit.follow(event);
         if self.lease.is_some() && self.end.is_none() && self.body.is_end_stream() {
             // An answer without a body is complete before anybody asks for it.
             if let Some(lease) = self.lease.take() {

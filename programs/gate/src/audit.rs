@@ -2,7 +2,7 @@
 //!
 //! The queue is bounded. A request that could not be recorded is not let through; a refusal that could
 //! not be recorded is counted, because refusing costs nobody anything and must not be stopped by
-//! whoever causes many.
+//! whoever causes many. Half of the queue is out of reach of refusals, so they cannot fill it for others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,8 +49,17 @@ impl Audit {
             .map_err(|_| Full)
     }
 
-    /// Records what has happened, or counts that it could not be.
+    /// Records a refusal where that leaves room for what must be recorded, or counts that it did not.
     pub fn note(&self, event: Event) {
+        if self.queue.capacity() <= QUEUE / 2 {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.follow(event);
+        }
+    }
+
+    /// Records what followed from something that was admitted or ordered, or counts that it could not be.
+    pub fn follow(&self, event: Event) {
         if self.record(event).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -67,5 +76,26 @@ impl Audit {
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use casemate_core::event::{Severity, kind};
+    use casemate_core::time::UnixTime;
+
+    use super::*;
+
+    #[test]
+    fn refusals_leave_half_of_the_queue_to_what_must_be_recorded() {
+        let (audit, lines) = Audit::channel();
+        let event = || Event::new(UnixTime(0), kind::REQUEST_REFUSED, Severity::Warning);
+        (0..2 * QUEUE).for_each(|_| audit.note(event()));
+        assert_eq!(lines.len(), QUEUE / 2);
+        assert_eq!(audit.dropped(), (2 * QUEUE - QUEUE / 2) as u64);
+        for _ in 0..QUEUE / 2 {
+            assert_eq!(audit.record(event()), Ok(()));
+        }
+        assert_eq!(audit.record(event()), Err(Full));
     }
 }

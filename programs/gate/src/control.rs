@@ -93,7 +93,7 @@ fn apply(gate: &Gate, order: ToGate) {
                 }
             });
             let event = gate.event(kind::REVOKED, Severity::Info);
-            gate.audit.note(event.about(about.unwrap_or_default()));
+            gate.audit.follow(event.about(about.unwrap_or_default()));
         }
         ToGate::Bundle(bundle) => {
             let trust_domain = gate.stage.id.trust_domain().clone();

@@ -20,9 +20,11 @@ use tokio::sync::Notify;
 
 use crate::audit::Audit;
 use crate::flight::Flights;
+use crate::noise::Noise;
 use crate::outbound::Neighbour;
 use crate::place::{Places, Tally};
 use crate::pool::Pool;
+use crate::room::{Origin, Room};
 
 /// Why the settings do not make a gate.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +77,8 @@ pub struct Gate {
     pub places: Places,
     /// Where decisions are recorded.
     pub audit: Audit,
+    /// Refusals that were too many to be recorded one by one.
+    pub noise: Noise,
     /// What was counted.
     pub counters: Counters,
     /// Woken when something is to be looked at before the next round.
@@ -82,6 +86,7 @@ pub struct Gate {
     standing: Mutex<Arc<Standing>>,
     rates: Mutex<Rates>,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
+    room: Mutex<Room>,
     next_id: AtomicU64,
     started: Instant,
 }
@@ -197,6 +202,7 @@ impl Gate {
                 ..Standing::default()
             })),
             places: Places::new(bounds.requests),
+            room: Mutex::new(Room::new(bounds.connections)),
             bounds,
             clock,
             verifier,
@@ -206,6 +212,7 @@ impl Gate {
             issuer,
             flights: Flights::default(),
             audit,
+            noise: Noise::default(),
             counters: Counters::default(),
             sweep: Notify::new(),
             rates: Mutex::default(),
@@ -247,11 +254,11 @@ impl Gate {
     }
 
     /// A new connection, when there is room for it. It is forgotten when the guard is dropped.
-    pub fn connect(self: &Arc<Self>) -> Option<ConnectionGuard> {
-        let mut connections = lock(&self.connections);
-        if connections.len() >= self.bounds.connections {
+    pub fn connect(self: &Arc<Self>, origin: Origin) -> Option<ConnectionGuard> {
+        if !lock(&self.room).enter(&origin) {
             return None;
         }
+        let mut connections = lock(&self.connections);
         let connection = Arc::new(Connection {
             id: self.fresh_number(),
             control: Mutex::default(),
@@ -266,7 +273,7 @@ impl Gate {
         if connections.len() == 1 {
             self.sweep.notify_one();
         }
-        Some(ConnectionGuard(connection))
+        Some(ConnectionGuard { connection, origin })
     }
 
     /// All connections that are open now.
@@ -437,11 +444,31 @@ impl Connection {
 
 /// Keeps a connection in the gate's list.
 #[derive(Debug)]
-pub struct ConnectionGuard(pub Arc<Connection>);
+pub struct ConnectionGuard {
+    /// The connection.
+    pub connection: Arc<Connection>,
+    /// Whose room it takes.
+    origin: Origin,
+}
+
+impl ConnectionGuard {
+    /// Takes the room of `origin` instead, when there is some.
+    #[must_use]
+    pub fn becomes(&mut self, origin: Origin) -> bool {
+        let mut room = lock(&self.connection.gate.room);
+        if !room.enter(&origin) {
+            return false;
+        }
+        room.leave(&std::mem::replace(&mut self.origin, origin));
+        true
+    }
+}
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        lock(&self.0.gate.connections).remove(&self.0.id);
+        let gate = &self.connection.gate;
+        lock(&gate.connections).remove(&self.connection.id);
+        lock(&gate.room).leave(&self.origin);
     }
 }
 

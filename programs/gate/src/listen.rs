@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use casemate_api::gate::{Bounds, ListenerKind};
 use casemate_core::admission::Door;
-use casemate_core::event::{Outcome, Severity, kind};
 use casemate_identity::tls::authenticated_peer;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -23,7 +22,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::answer::Answer;
-use crate::gate::{Caller, Connection, ConnectionGuard, Gate, Order, count};
+use crate::gate::{Caller, Connection, ConnectionGuard, Gate, Order};
+use crate::room::Origin;
 use crate::serve::serve;
 use crate::strict::Strict;
 
@@ -35,11 +35,12 @@ pub async fn exposed(gate: Arc<Gate>, door: std::net::TcpListener) -> io::Result
     let door = TcpListener::from_std(door)?;
     loop {
         match door.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, address)) => {
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "cannot set no-delay");
                 }
-                admit_stream(&gate, stream, ListenerKind::Exposed);
+                let origin = Origin::unknown(address.ip());
+                admit_stream(&gate, stream, ListenerKind::Exposed, origin);
             }
             Err(error) => pause(&error).await,
         }
@@ -54,7 +55,9 @@ pub async fn mesh(gate: Arc<Gate>, door: std::os::unix::net::UnixListener) -> io
     let door = UnixListener::from_std(door)?;
     loop {
         match door.accept().await {
-            Ok((stream, _)) => admit_stream(&gate, stream, ListenerKind::Mesh),
+            Ok((stream, _)) => {
+                admit_stream(&gate, stream, ListenerKind::Mesh, Origin::Mesh);
+            }
             Err(error) => pause(&error).await,
         }
     }
@@ -66,12 +69,15 @@ pub async fn pause(error: &io::Error) {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-fn admit_stream<Io>(gate: &Arc<Gate>, stream: Io, kind: ListenerKind)
+fn admit_stream<Io>(gate: &Arc<Gate>, stream: Io, kind: ListenerKind, origin: Origin)
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     // One too many is closed unanswered: an answer would need the handshake that costs the most.
-    let Some(guard) = gate.connect() else { return };
+    let Some(mut guard) = gate.connect(origin) else {
+        gate.handshake_failed("too many connections from there".to_owned());
+        return;
+    };
     let gate = Arc::clone(gate);
     tokio::spawn(async move {
         let longest = Duration::from_millis(gate.bounds.handshake_ms);
@@ -83,19 +89,19 @@ where
         let reason = match tokio::time::timeout(longest, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => match authenticated_peer(stream.get_ref().1) {
                 Some(peer) => {
-                    return connection(gate, guard, stream, Caller { peer, kind }).await;
+                    let known = kind == ListenerKind::Mesh
+                        || guard.becomes(Origin::Client(peer.id.clone()));
+                    if known {
+                        return connection(gate, guard, stream, Caller { peer, kind }).await;
+                    }
+                    format!("too many connections of {}", peer.id)
                 }
                 None => "no certificate".to_owned(),
             },
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the handshake took too long".to_owned(),
         };
-        count(&gate.counters.handshakes_failed);
-        let event = gate
-            .event(kind::CONNECTION_REFUSED, Severity::Warning)
-            .decided(Outcome::Refused, "handshake_failed", &gate.by)
-            .fact("reason", reason);
-        gate.audit.note(event);
+        gate.handshake_failed(reason);
     });
 }
 
@@ -110,7 +116,7 @@ async fn connection<Io>(
     let second = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let caller = Arc::new(caller);
     let service = {
-        let (gate, connection) = (Arc::clone(&gate), Arc::clone(&guard.0));
+        let (gate, connection) = (Arc::clone(&gate), Arc::clone(&guard.connection));
         Serve(move |request| {
             serve(
                 Arc::clone(&gate),
@@ -121,10 +127,9 @@ async fn connection<Io>(
         })
     };
     if second {
-        let share = gate.places.share();
-        drive_http2(&guard.0, stream, service, &gate.bounds, share).await;
+        drive_http2(&guard.connection, stream, service, &gate.bounds).await;
     } else {
-        drive_http1(&guard.0, stream, service, &gate.bounds).await;
+        drive_http1(&guard.connection, stream, service, &gate.bounds).await;
     }
 }
 
@@ -156,17 +161,14 @@ async fn drive_http2<Io, F, R>(
     io: Io,
     service: Serve<F>,
     bounds: &Bounds,
-    share: usize,
 ) where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(Request<Incoming>) -> R,
     R: Future<Output = Response<Answer>> + Send + 'static,
 {
-    // A client that waits for a stream is not refused for want of a place.
-    let streams = u32::try_from(share).unwrap_or(u32::MAX);
     let served = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .max_concurrent_streams(bounds.streams_per_connection.min(streams))
+        .max_concurrent_streams(bounds.streams_per_connection)
         .max_header_list_size(bounds.header_bytes)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(4 * WINDOW)

@@ -9,7 +9,7 @@ use casemate_core::time::SystemClock;
 use casemate_gate::audit::Audit;
 use casemate_gate::gate::Gate;
 use casemate_gate::settings::{Door, Given};
-use casemate_gate::{confine, control, listen, outbound, rotate, settings, sweep};
+use casemate_gate::{confine, control, listen, noise, outbound, rotate, settings, sweep};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -89,6 +89,7 @@ async fn run(
         tasks.spawn(outbound::listen(Arc::clone(&gate), index, door));
     }
     let sweeper = tokio::spawn(sweep::sweep(Arc::clone(&gate)));
+    let summaries = tokio::spawn(noise::sum_up(Arc::clone(&gate)));
     let rotation = tokio::spawn(rotate::keep(Arc::clone(&gate), answers));
     gate.audit.say(FromGate::Ready(Nothing {})).await;
 
@@ -100,8 +101,10 @@ async fn run(
         never = statistics(&gate) => match never {},
     };
     sweeper.abort();
+    summaries.abort();
     rotation.abort();
     tasks.shutdown().await;
+    gate.sum_up();
     gate.audit.say(FromGate::Stats(gate.stats())).await;
     orders.abort();
     last.notify_one();

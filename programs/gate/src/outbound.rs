@@ -25,6 +25,7 @@ use crate::forward::{self, Passage};
 use crate::gate::{Connection, Gate};
 use crate::listen::{Serve, drive_http1, pause};
 use crate::pool::Pool;
+use crate::room::Origin;
 use crate::serve::{accept, check_media_type, path_only};
 use crate::{body, exchange, problem};
 
@@ -56,18 +57,18 @@ pub async fn listen(gate: Arc<Gate>, index: usize, door: std::net::TcpListener) 
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set no-delay");
         }
-        let Some(guard) = gate.connect() else {
+        let Some(guard) = gate.connect(Origin::Inner) else {
             continue;
         };
         let gate = Arc::clone(&gate);
         tokio::spawn(async move {
             let service = {
-                let (gate, connection) = (Arc::clone(&gate), Arc::clone(&guard.0));
+                let (gate, connection) = (Arc::clone(&gate), Arc::clone(&guard.connection));
                 Serve(move |request| {
                     answer(Arc::clone(&gate), Arc::clone(&connection), index, request)
                 })
             };
-            drive_http1(&guard.0, stream, service, &gate.bounds).await;
+            drive_http1(&guard.connection, stream, service, &gate.bounds).await;
         });
     }
 }

@@ -41,8 +41,7 @@ impl Places {
     }
 
     /// The most places one holder has, so that one cannot have them all.
-    #[must_use]
-    pub fn share(&self) -> usize {
+    fn share(&self) -> usize {
         (self.most / 8).max(1)
     }
 

@@ -80,7 +80,7 @@ pub async fn rotate(
     if let Some(issuer) = &gate.issuer {
         issuer.clear();
     }
-    gate.audit.note(
+    gate.audit.follow(
         gate.event(kind::SVID_ROTATED, Severity::Info)
             .fact("expires", expires.rfc3339()),
     );
@@ -108,7 +108,7 @@ pub async fn keep(gate: Arc<Gate>, mut answers: mpsc::Receiver<SvidAnswer>) {
                 wait = (wait * 2).min(LOOK);
                 tracing::error!(%error, "cannot rotate the certificate");
                 let event = gate.event(kind::SVID_ROTATION_FAILED, Severity::Error);
-                gate.audit.note(event.fact("reason", error.to_string()));
+                gate.audit.follow(event.fact("reason", error.to_string()));
             }
         }
     }

@@ -263,7 +263,7 @@ pub fn path_only(uri: &Uri) -> Result<Uri, Refusal> {
 }
 
 impl Gate {
-    /// Records a refusal.
+    /// Records a refusal, by itself or, when there are many like it, as one more.
     pub fn refused(
         &self,
         refusal: Refusal,
@@ -271,6 +271,9 @@ impl Gate {
         parts: Option<&http::request::Parts>,
     ) {
         count(&self.counters.refused);
+        if !self.noise.passes(refusal.code(), self.ticks()) {
+            return;
+        }
         let mut event = self
             .event(kind::REQUEST_REFUSED, Severity::Warning)
             .decided(Outcome::Refused, refusal.code(), &self.by);

@@ -185,16 +185,15 @@ fn connections_without_a_request_end() {
 
 #[test]
 fn more_connections_than_the_bound_are_closed_and_others_go_on() {
-    let scene = scene_with(|plan| plan.bounds.connections = 10);
+    let scene = scene_with(|plan| plan.bounds.connections = 72);
     let mut held: Vec<_> = (0..9)
-        .map(|_| scene.anna.connect(scene.gate.address))
+        .map(|_| {
+            let mut connection = scene.anna.connect(scene.gate.address);
+            let reply = connection.exchange(&get("/health", &scene.ticket));
+            assert_eq!(reply.status, 200);
+            connection
+        })
         .collect();
-    for connection in &mut held {
-        assert_eq!(
-            connection.exchange(&get("/health", &scene.ticket)).status,
-            200
-        );
-    }
     let silent: Vec<_> = (0..50)
         .map(|_| TcpStream::connect(scene.gate.address).unwrap())
         .collect();
@@ -210,6 +209,15 @@ fn more_connections_than_the_bound_are_closed_and_others_go_on() {
             200
         );
     }
+    let mut tenth = scene
+        .anna
+        .connect_from([127, 0, 0, 2].into(), scene.gate.address);
+    let reply = tenth.exchange(&get("/health", &scene.ticket));
+    assert_eq!(reply.status, 0, "one client has its share");
+    let bert = scene.realm.client("bert");
+    let mut other = bert.connect_from([127, 0, 0, 2].into(), scene.gate.address);
+    let reply = other.exchange(&get("/health", &bert.ticket("infer")));
+    assert_eq!(reply.status, 200, "another client from elsewhere");
     drop(silent);
 }
 
@@ -263,7 +271,15 @@ fn one_connection_does_not_take_every_place() {
             runtime.spawn(async move { sender.send_request(request).await.map(|_| ()) })
         })
         .collect();
-    runtime.block_on(async { tokio::time::sleep(Duration::from_millis(500)).await });
+    let some_time = || {
+        let time = Duration::from_millis(200);
+        runtime.block_on(async move { tokio::time::sleep(time).await });
+    };
+    wait("its share runs", || {
+        some_time();
+        scene.server.log().requests.len() >= 2
+    });
+    some_time();
     assert_eq!(scene.server.log().requests.len(), 2);
     still_serves(&scene);
     requests.iter().for_each(tokio::task::JoinHandle::abort);
@@ -295,6 +311,54 @@ fn deadlines_of_connections_are_kept_while_requests_flow() {
             assert_eq!((reply.status, reply.code()), (408, "request_timeout"));
         });
     }
+}
+
+/// How many events there are of `code`, and how many refusals they stand for.
+fn written(scene: &Scene, code: &str) -> (usize, u64) {
+    let said = scene.gate.said();
+    let of_code = |event: &&casemate_core::event::Event| {
+        let decision = event.decision.as_ref();
+        decision.is_some_and(|decision| decision.code == code)
+    };
+    let events: Vec<_> = said.events.iter().filter(of_code).collect();
+    let count = |event: &&casemate_core::event::Event| {
+        let count = event.facts.get("count").map_or("1", String::as_str);
+        count.parse::<u64>().unwrap()
+    };
+    (events.len(), events.iter().map(count).sum())
+}
+
+#[test]
+fn a_flood_of_refusals_is_counted_and_does_not_flood_the_record() {
+    let scene = scene();
+    let mut connection = scene.anna.connect(scene.gate.address);
+    for _ in 0..400 {
+        let reply = connection.exchange(&get("/slots", &scene.ticket));
+        assert_eq!(reply.code(), "route_denied");
+    }
+    wait("all are counted", || {
+        written(&scene, "route_denied").1 == 400
+    });
+    let (events, _) = written(&scene, "route_denied");
+    assert!(events < 100, "{events} events");
+}
+
+#[test]
+fn handshakes_that_fail_are_summed_up() {
+    let scene = scene();
+    for _ in 0..50 {
+        let mut stranger = TcpStream::connect(scene.gate.address).unwrap();
+        stranger.write_all(b"nonsense").unwrap();
+        let limit = Some(Duration::from_secs(5));
+        stranger.set_read_timeout(limit).unwrap();
+        while matches!(stranger.read(&mut [0; 64]), Ok(1..)) {}
+    }
+    wait("all are counted", || {
+        written(&scene, "handshake_failed").1 == 50
+    });
+    let (events, _) = written(&scene, "handshake_failed");
+    assert!(events < 10, "{events} events");
+    still_serves(&scene);
 }
 
 fn http2(
