@@ -103,7 +103,9 @@ pub struct Call<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Entitled<'a> {
     route: &'a Route,
-    flow: &'a InboundFlow,
+    /// The flows of the stage, of which [`Self::flows`] are this caller's.
+    all_flows: &'a [InboundFlow],
+    credential: Credential<'a>,
     grant: &'a Grant,
     subject: &'a SpiffeId,
     token_id: &'a str,
@@ -150,7 +152,6 @@ pub fn entitle<'a>(
     if !shown.grant.routes.contains(&route.class) {
         return Err(Refusal::RouteDenied);
     }
-    let flow = find_flow(standing, credential, peer, &route.class)?;
     // A ticket ends what it began. A Transaction Token only begins a call: the gate that admitted the
     // first one cuts the whole chain there, and its certificate may be rotated meanwhile.
     let expires = match credential {
@@ -159,7 +160,8 @@ pub fn entitle<'a>(
     };
     let entitled = Entitled {
         route,
-        flow,
+        all_flows: &standing.flows,
+        credential,
         grant: shown.grant,
         subject: shown.subject,
         token_id: shown.token_id,
@@ -167,10 +169,15 @@ pub fn entitle<'a>(
         issued: shown.issued,
         expires,
     };
-    let per_minute = tighter(
-        flow.limits.requests_per_minute,
-        shown.grant.limits.requests_per_minute,
-    );
+    let mut per_minute = shown.grant.limits.requests_per_minute;
+    let mut flows = entitled.flows().peekable();
+    if flows.peek().is_none() {
+        return Err(entitled.without_flow());
+    }
+    // Which flow it will be is known only with the model, so the tightest bound is kept.
+    for flow in flows {
+        per_minute = tighter(per_minute, flow.limits.requests_per_minute);
+    }
     match per_minute {
         Some(most) if !rates.take(shown.subject, most, now) => Err(Refusal::RateLimited),
         Some(_) | None => Ok(entitled),
@@ -280,26 +287,37 @@ fn find_route<'a>(profile: &'a Profile, call: Call<'_>) -> Result<&'a Route, Ref
     Ok(route)
 }
 
-/// The first flow that leads from this caller to this class of routes.
-fn find_flow<'a>(
-    standing: &'a Standing,
-    credential: Credential<'_>,
-    peer: Peer<'_>,
-    class: &Name,
-) -> Result<&'a InboundFlow, Refusal> {
-    let leads_from = |flow: &&InboundFlow| match (&flow.from, credential) {
-        (Caller::Group(group), Credential::Ticket(ticket)) => ticket.groups.contains(group),
-        (Caller::Stage(id), Credential::Transaction(_)) => id == peer.id,
-        (Caller::Group(_), Credential::Transaction(_))
-        | (Caller::Stage(_), Credential::Ticket(_)) => false,
-    };
-    let mut from_here = standing.flows.iter().filter(leads_from).peekable();
-    if from_here.peek().is_none() {
-        return Err(Refusal::NoFlow);
+impl<'a> Entitled<'a> {
+    /// The flows that lead from this caller to this class of routes. One of them must carry the whole
+    /// call: what two of them hold is not added up.
+    fn flows(&self) -> impl Iterator<Item = &'a InboundFlow> + use<'a> {
+        let (class, this) = (&self.route.class, *self);
+        self.all_flows
+            .iter()
+            .filter(move |flow| this.leads_from_caller(flow) && flow.routes.contains(class))
     }
-    from_here
-        .find(|flow| flow.routes.contains(class))
-        .ok_or(Refusal::RouteDenied)
+
+    fn leads_from_caller(&self, flow: &InboundFlow) -> bool {
+        match (&flow.from, self.credential) {
+            (Caller::Group(group), Credential::Ticket(ticket)) => ticket.groups.contains(group),
+            (Caller::Stage(id), Credential::Transaction(_)) => id == self.peer,
+            (Caller::Group(_), Credential::Transaction(_))
+            | (Caller::Stage(_), Credential::Ticket(_)) => false,
+        }
+    }
+
+    /// Why there is no flow: none leads from this caller, or none to this class.
+    fn without_flow(&self) -> Refusal {
+        if self
+            .all_flows
+            .iter()
+            .any(|flow| self.leads_from_caller(flow))
+        {
+            Refusal::RouteDenied
+        } else {
+            Refusal::NoFlow
+        }
+    }
 }
 
 /// The tighter of two bounds, either of which may be absent.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use super::{Admitted, BodyFault, Entitled, Permit, Refusal, tighter};
+use super::{Admitted, BodyFault, Entitled, InboundFlow, Permit, Refusal, tighter};
 use crate::json::{self, Count, Document, Form};
 use crate::name::ModelVersion;
 use crate::profile::{Method, Pointer, Route, Stream};
@@ -47,7 +47,7 @@ impl<'a> Members<'a> {
     }
 }
 
-impl Entitled<'_> {
+impl<'a> Entitled<'a> {
     /// The most bytes of body that are worth reading for this route: none where it takes none.
     #[must_use]
     pub const fn takes_body(&self) -> bool {
@@ -65,7 +65,7 @@ impl Entitled<'_> {
         if !self.takes_body() {
             return if body.is_empty() {
                 Ok(Admitted {
-                    permit: self.permit(None, false),
+                    permit: self.permit(self.any_flow()?, None, false),
                     body: Cow::Borrowed(body),
                 })
             } else {
@@ -92,41 +92,48 @@ impl Entitled<'_> {
         if streams && self.route.stream == Stream::None {
             return Err(Refusal::ParameterForbidden);
         }
-        let model = match &self.route.model {
+        let (flow, model) = match &self.route.model {
             Some(_) => self.model(&document)?,
-            None => None,
+            None => (self.any_flow()?, None),
         };
-        let body = self.bound(&document, &members, body)?;
+        let body = self.bound(flow, &document, &members, body)?;
         Ok(Admitted {
-            permit: self.permit(model, streams),
+            permit: self.permit(flow, model, streams),
             body,
         })
     }
 
-    /// The model version that the body names, when both the grant and the flow hold it. Where neither
-    /// holds any, none may be named.
-    fn model(&self, document: &Document<'_>) -> Result<Option<ModelVersion>, Refusal> {
+    /// A flow for a call that names no model.
+    fn any_flow(&self) -> Result<&'a InboundFlow, Refusal> {
+        self.flows().next().ok_or(Refusal::NoFlow)
+    }
+
+    /// The model version that the body names, when the grant holds it, and the first flow that holds it
+    /// too. Where neither holds any, none may be named.
+    fn model(
+        &self,
+        document: &Document<'_>,
+    ) -> Result<(&'a InboundFlow, Option<ModelVersion>), Refusal> {
         let named = match document.form(0) {
-            None | Some(Form::Null)
-                if self.flow.models.is_empty() && self.grant.models.is_empty() =>
-            {
-                return Ok(None);
+            None | Some(Form::Null) => {
+                let mut without = self.flows().filter(|flow| flow.models.is_empty());
+                let flow = without.next().filter(|_| self.grant.models.is_empty());
+                return flow.map(|flow| (flow, None)).ok_or(Refusal::ModelMissing);
             }
-            None | Some(Form::Null) => return Err(Refusal::ModelMissing),
             Some(_) => document
                 .text(0)
                 .map_err(Refusal::form)?
                 .ok_or(Refusal::ModelMissing)?,
         };
-        let held = |model: &&ModelVersion| {
+        let held = |model: &'a ModelVersion| {
             let (name, version) = named.split_once('@').unwrap_or((&named, &model.version));
-            name == model.name.as_str()
-                && version == model.version
-                && self.flow.models.contains(model)
+            let same = name == model.name.as_str() && version == model.version;
+            let mut flows = self.flows().filter(|flow| flow.models.contains(model));
+            flows.next().filter(|_| same).map(|flow| (flow, model))
         };
-        let mut models = self.grant.models.iter().filter(held);
+        let mut models = self.grant.models.iter().filter_map(held);
         match (models.next(), models.next()) {
-            (Some(model), None) => Ok(Some(model.clone())),
+            (Some((flow, model)), None) => Ok((flow, Some(model.clone()))),
             // A bare name that stands for several granted versions names none of them.
             (Some(_) | None, _) => Err(Refusal::ModelNotGranted),
         }
@@ -136,6 +143,7 @@ impl Entitled<'_> {
     /// it does not.
     fn bound<'b>(
         &self,
+        flow: &InboundFlow,
         document: &Document<'b>,
         members: &Members<'_>,
         body: &'b [u8],
@@ -152,7 +160,7 @@ impl Entitled<'_> {
                 Count::Unbounded => asked = Some(u64::MAX),
             }
         }
-        let limits = (self.flow.limits.max_tokens, self.grant.limits.max_tokens);
+        let limits = (flow.limits.max_tokens, self.grant.limits.max_tokens);
         let (Some(most), Some(pointer)) =
             (tighter(limits.0, limits.1), self.route.max_tokens.first())
         else {
@@ -174,14 +182,14 @@ impl Entitled<'_> {
         }
     }
 
-    fn permit(&self, model: Option<ModelVersion>, streams: bool) -> Permit {
+    fn permit(&self, flow: &InboundFlow, model: Option<ModelVersion>, streams: bool) -> Permit {
         Permit {
             subject: self.subject.clone(),
             peer: self.peer.clone(),
             token_id: self.token_id.to_owned(),
             class: self.route.class.clone(),
             model,
-            from: self.flow.from.clone(),
+            from: flow.from.clone(),
             issued: self.issued,
             expires: self.expires,
             streams,

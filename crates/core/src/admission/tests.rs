@@ -329,6 +329,34 @@ fn the_model_must_be_named_granted_and_of_the_flow() {
 }
 
 #[test]
+fn one_of_several_flows_must_hold_the_model_and_its_own_bound_counts() {
+    let mut scene = scene();
+    let mut second = scene.standing.flows[0].clone();
+    second.from = Caller::Group("staff".to_owned());
+    second.models = vec!["other@1".parse().unwrap()];
+    second.limits.max_tokens = Some(8);
+    scene.standing.flows.push(second);
+    scene.standing.flows[0].limits.requests_per_minute = None;
+    scene.grant().models.push("other@1".parse().unwrap());
+    let (permit, body) = scene.admit(r#"{"model":"other"}"#).unwrap();
+    assert_eq!(body, r#"{"max_tokens":8,"model":"other"}"#);
+    permit.still_valid(&scene.standing, scene.now).unwrap();
+    let (_, body) = scene.admit(r#"{"model":"smol@1"}"#).unwrap();
+    assert_eq!(body, r#"{"max_tokens":256,"model":"smol@1"}"#);
+    let unheld = scene.admit(r#"{"model":"smol@2"}"#).map(drop);
+    assert_eq!(unheld, Err(Refusal::ModelNotGranted), "the flow alone");
+    let fourth = scene.admit(r#"{"model":"smol@1"}"#).map(drop);
+    assert_eq!(
+        fourth,
+        Err(Refusal::RateLimited),
+        "the tightest of the flows"
+    );
+    scene.standing.flows.pop();
+    let withdrawn = permit.still_valid(&scene.standing, scene.now);
+    assert_eq!(withdrawn, Err(Refusal::FlowWithdrawn));
+}
+
+#[test]
 fn tokens_are_bounded_by_the_tighter_of_flow_and_grant() {
     let said = |value: &str| {
         let mut scene = scene();
