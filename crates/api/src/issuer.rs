@@ -1,6 +1,6 @@
 //! What the daemon and the issuer tell each other, and the bodies of the issuer's own HTTP API.
 //!
-//! The issuer reads [`Settings`] from descriptor 3, to the end. Descriptor 4 is a stream socket on
+//! The issuer reads [`Startup`] from descriptor 3, to the end. Descriptor 4 is a stream socket on
 //! which both sides write one JSON value a line, at most [`MAX_LINE`] bytes: [`FromIssuer`] and
 //! [`ToIssuer`]. It listens on the two sockets that the settings name by descriptor: TCP for people
 //! and their tools, a Unix socket for gates. Keys in the settings are in the clear: they travel in a
@@ -37,7 +37,32 @@ pub const JWKS_PATH: &str = "/jwks.json";
 /// The trust bundle.
 pub const BUNDLE_PATH: &str = "/bundle.pem";
 
-/// Everything the issuer is started with.
+/// What descriptor 3 holds. [`Settings`] alone are taken too: then nothing was revoked before.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Startup {
+    /// The settings.
+    pub settings: Settings,
+    /// What was revoked before, with its times: it holds before the first connection is accepted.
+    #[serde(default)]
+    pub revocations: Vec<Revocation>,
+}
+
+/// A token, a subject, or both, that are refused since a certain time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Revocation {
+    /// Since when: of a subject, everything that was issued until then is refused.
+    pub at: UnixTime,
+    /// The ticket's `jti`, or the `txn` of a call chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
+    /// The subject; it may log in anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub: Option<SpiffeId>,
+}
+
+/// How the issuer does its work.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
@@ -185,6 +210,8 @@ pub enum ToIssuer {
     RemoveEnclosure(RemoveEnclosure),
     /// A token or a subject is refused from now on.
     Revoke(Revoke),
+    /// A token or a subject is refused since the time that the daemon wrote down.
+    RevokeAt(RevokeAt),
 }
 
 /// A certificate request of a stage's gate, relayed.
@@ -231,6 +258,16 @@ pub struct Revoke {
     /// The subject: its certificates and tickets issued until now are refused; it may log in anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub: Option<SpiffeId>,
+}
+
+/// A revocation with its time: telling it again changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RevokeAt {
+    /// The number that the answer repeats.
+    pub id: u64,
+    /// What is revoked, and since when.
+    pub revocation: Revocation,
 }
 
 /// What the issuer says to the daemon.

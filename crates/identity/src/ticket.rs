@@ -193,6 +193,17 @@ pub struct VerifierSettings {
     pub cache_entries: usize,
 }
 
+/// What was revoked before a verifier was made.
+#[derive(Clone, Copy, Debug)]
+pub struct Revoked<'a> {
+    /// When.
+    pub at: UnixTime,
+    /// A token, by its id.
+    pub id: Option<&'a str>,
+    /// A subject: what it was issued until then.
+    pub subject: Option<&'a SpiffeId>,
+}
+
 /// Keys and their generation, replaced together.
 #[derive(Debug)]
 struct Keys {
@@ -250,6 +261,20 @@ impl TicketVerifier {
     /// Refuses every token of this subject that was issued until `now`.
     pub fn revoke_subject(&self, subject: &SpiffeId, now: UnixTime) {
         self.revoke(|revocations| revocations.add_subject(subject, now));
+    }
+
+    /// Takes over all of `earlier` at once.
+    pub fn revoke_all<'a>(&self, earlier: impl IntoIterator<Item = Revoked<'a>>) {
+        self.revoke(|revocations| {
+            for Revoked { at, id, subject } in earlier {
+                if let Some(id) = id {
+                    revocations.add_id(id, at);
+                }
+                if let Some(subject) = subject {
+                    revocations.add_subject(subject, at);
+                }
+            }
+        });
     }
 
     /// Whether what `subject` was issued at `issued`, a certificate for instance, was revoked since.

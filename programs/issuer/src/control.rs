@@ -6,14 +6,14 @@
 use std::sync::Arc;
 
 use casemate_api::issuer::{
-    Done, FromIssuer, IssueStage, MAX_LINE, Refused, Revoke, Svid, ToIssuer,
+    Done, FromIssuer, IssueStage, MAX_LINE, Refused, Revocation, Revoke, Svid, ToIssuer,
 };
 use casemate_core::event::{Severity, kind};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 
-use crate::issuer::Issuer;
+use crate::issuer::{Issuer, names_nothing};
 use crate::own;
 use crate::policy::Policy;
 
@@ -93,7 +93,11 @@ fn obey(issuer: &Issuer, order: ToIssuer) -> FromIssuer {
             issuer.set_policy(Policy::clone(&issuer.policy()).without(&order.enclosure));
             FromIssuer::Done(Done { id: order.id })
         }
-        ToIssuer::Revoke(order) => revoke(issuer, &order),
+        ToIssuer::Revoke(Revoke { id, jti, sub }) => {
+            let at = issuer.now();
+            revoke(issuer, id, &Revocation { at, jti, sub })
+        }
+        ToIssuer::RevokeAt(order) => revoke(issuer, order.id, &order.revocation),
     }
 }
 
@@ -137,25 +141,26 @@ fn issue_stage(issuer: &Issuer, order: &IssueStage) -> FromIssuer {
     }
 }
 
-fn revoke(issuer: &Issuer, order: &Revoke) -> FromIssuer {
-    if order.jti.is_none() && order.sub.is_none() {
+fn revoke(issuer: &Issuer, id: u64, order: &Revocation) -> FromIssuer {
+    if names_nothing(order) {
         return FromIssuer::Refused(Refused {
-            id: order.id,
+            id,
             reason: "nothing to revoke is named".to_owned(),
         });
     }
-    let now = issuer.now();
-    let mut event = issuer.event(kind::REVOKED, Severity::Info);
+    let mut event = issuer
+        .event(kind::REVOKED, Severity::Info)
+        .fact("at", order.at.rfc3339());
     if let Some(jti) = &order.jti {
-        issuer.verifier.revoke_id(jti, now);
+        issuer.verifier.revoke_id(jti, order.at);
         event = event.fact("jti", jti.clone());
     }
     if let Some(subject) = &order.sub {
-        issuer.verifier.revoke_subject(subject, now);
+        issuer.verifier.revoke_subject(subject, order.at);
         event = event.about(subject.to_string());
     }
     issuer.tell(event);
-    FromIssuer::Done(Done { id: order.id })
+    FromIssuer::Done(Done { id })
 }
 
 fn refuse(id: u64, error: &dyn std::error::Error) -> FromIssuer {

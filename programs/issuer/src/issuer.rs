@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use casemate_api::issuer::{Bounds, FromIssuer, Lifetimes, Settings};
+use casemate_api::issuer::{Bounds, FromIssuer, Lifetimes, Revocation, Settings};
 use casemate_core::event::{Event, Outcome, Severity};
 use casemate_core::spiffe::{SpiffeId, TrustDomain};
 use casemate_core::time::{Clock, SystemClock, UnixTime};
@@ -14,7 +14,7 @@ use casemate_identity::jws::{SigningKey, VerifyingKeys};
 use casemate_identity::oidc::Tick;
 use casemate_identity::oidc::id_token::VerifiedLogin;
 use casemate_identity::svid::KeyError;
-use casemate_identity::ticket::{TicketSigner, TicketVerifier, VerifierSettings};
+use casemate_identity::ticket::{Revoked, TicketSigner, TicketVerifier, VerifierSettings};
 use casemate_identity::tls::{BundleSource, SvidSource};
 use tokio::sync::mpsc;
 use zeroize::Zeroize as _;
@@ -43,6 +43,9 @@ pub enum AssembleError {
     /// An enclosure's policy.
     #[error("an enclosure's policy cannot be used: {0}")]
     Policy(String),
+    /// A revocation that names neither a token nor a subject.
+    #[error("a revocation names nothing")]
+    Revocation,
 }
 
 impl From<TakePolicyError> for AssembleError {
@@ -75,6 +78,7 @@ impl Issuer {
     /// Puts the issuer together; what it decides goes to `outbox`.
     pub(crate) fn assemble(
         mut settings: Settings,
+        revocations: &[Revocation],
         roots_pem: &str,
         outbox: mpsc::Sender<FromIssuer>,
     ) -> Result<Self, AssembleError> {
@@ -101,6 +105,14 @@ impl Issuer {
             },
             VerifyingKeys::from_jwks(&keys),
         );
+        if revocations.iter().any(names_nothing) {
+            return Err(AssembleError::Revocation);
+        }
+        verifier.revoke_all(revocations.iter().map(|revocation| Revoked {
+            at: revocation.at,
+            id: revocation.jti.as_deref(),
+            subject: revocation.sub.as_ref(),
+        }));
         let mut policy = Policy::new(settings.trust_domain.clone());
         for enclosure in settings.enclosures {
             policy = policy.with(enclosure)?;
@@ -219,6 +231,10 @@ fn log(event: &Event) {
         Severity::Warning => tracing::warn!(kind = %event.kind, subject, code, "decided"),
         Severity::Error => tracing::error!(kind = %event.kind, subject, code, "decided"),
     }
+}
+
+pub(crate) const fn names_nothing(revocation: &Revocation) -> bool {
+    revocation.jti.is_none() && revocation.sub.is_none()
 }
 
 pub(crate) fn seconds(count: u32) -> Duration {

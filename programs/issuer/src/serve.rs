@@ -56,13 +56,17 @@ pub enum ServeError {
 pub async fn run(inherited: Inherited, confined: Confined) -> Result<(), ServeError> {
     let Inherited {
         settings,
+        revocations,
         control,
         tcp,
         mesh,
         roots_pem,
     } = inherited;
     let (outbox, messages) = mpsc::channel(OUTBOX);
-    let issuer = Arc::new(Issuer::assemble(settings, &roots_pem, outbox.clone())?);
+    // Before anything listens: what was revoked is refused from the first connection on.
+    let issuer = Issuer::assemble(settings, &revocations, &roots_pem, outbox.clone())?;
+    let issuer = Arc::new(issuer);
+    drop(revocations);
     drop(roots_pem);
     own::renew(&issuer)?;
 

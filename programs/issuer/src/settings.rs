@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::net::TcpListener;
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use casemate_api::issuer::{CONTROL_FD, SETTINGS_FD, Settings};
+use casemate_api::issuer::{CONTROL_FD, Revocation, SETTINGS_FD, Settings, Startup};
 use casemate_linux::inherit;
 use zeroize::Zeroizing;
 
@@ -40,6 +40,8 @@ pub enum TakeError {
 pub struct Inherited {
     /// Keys, lifetimes, bounds and policies.
     pub settings: Settings,
+    /// What was revoked before.
+    pub revocations: Vec<Revocation>,
     /// The channel to the daemon.
     pub control: UnixStream,
     /// Where people and their tools connect.
@@ -79,11 +81,13 @@ impl Inherited {
             return Err(TakeError::TooLong);
         }
         // serde's message can quote a value, and these hold private keys: keep the place only.
-        let settings: Settings =
-            serde_json::from_slice(&text).map_err(|error| TakeError::Malformed {
-                line: error.line(),
-                column: error.column(),
-            })?;
+        let Startup {
+            settings,
+            revocations,
+        } = read(&text).map_err(|error| TakeError::Malformed {
+            line: error.line(),
+            column: error.column(),
+        })?;
         let control = UnixStream::from(take(CONTROL_FD, "control")?);
         let tcp = TcpListener::from(take(settings.tcp_fd, "TCP listener")?);
         let mesh = UnixListener::from(take(settings.mesh_fd, "Unix listener")?);
@@ -100,11 +104,23 @@ impl Inherited {
             .unwrap_or_else(system_roots);
         Ok(Self {
             settings,
+            revocations,
             control,
             tcp,
             mesh,
             roots_pem,
         })
+    }
+}
+
+/// Settings with revocations, or settings alone: the first member tells, before any key is copied.
+fn read(text: &[u8]) -> serde_json::Result<Startup> {
+    match serde_json::from_slice(text) {
+        Ok(settings) => Ok(Startup {
+            settings,
+            revocations: Vec::new(),
+        }),
+        Err(_) => serde_json::from_slice(text),
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use casemate_api::issuer::{
-    Bounds, EnclosurePolicy, FromIssuer, IssueStage, Lifetimes, LoginResponse, Ready, Settings,
-    StagePolicy, Svid as IssuedSvid, ToIssuer,
+    Bounds, EnclosurePolicy, FromIssuer, IssueStage, Lifetimes, LoginResponse, Ready, Revocation,
+    Settings, StagePolicy, Startup, Svid as IssuedSvid, ToIssuer,
 };
 use casemate_core::admission::{Caller, InboundFlow};
 use casemate_core::enclosure::IdentityProvider;
@@ -99,6 +99,7 @@ pub(crate) struct Start {
     pub(crate) lifetimes: Lifetimes,
     pub(crate) bounds: Bounds,
     pub(crate) roots_pem: Option<String>,
+    pub(crate) revocations: Vec<Revocation>,
 }
 
 impl Start {
@@ -111,6 +112,7 @@ impl Start {
                 ..Bounds::default()
             },
             roots_pem: None,
+            revocations: Vec::new(),
         }
     }
 
@@ -136,7 +138,16 @@ impl Start {
             bounds: self.bounds,
             enclosures: self.enclosures,
         };
-        let settings = sealed_file("settings", &serde_json::to_vec(&settings).unwrap()).unwrap();
+        // Both forms are read: with revocations and without.
+        let settings = if self.revocations.is_empty() {
+            serde_json::to_vec(&settings)
+        } else {
+            serde_json::to_vec(&Startup {
+                settings,
+                revocations: self.revocations,
+            })
+        };
+        let settings = sealed_file("settings", &settings.unwrap()).unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
         let log = std::fs::File::create(directory.path().join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_casemate-issuer"));

@@ -1,9 +1,14 @@
 use std::time::Duration;
 
-use casemate_api::issuer::{FromIssuer, Lifetimes, RemoveEnclosure, Revoke, ToIssuer};
+use casemate_api::issuer::{
+    FromIssuer, Lifetimes, RemoveEnclosure, Revocation, Revoke, RevokeAt, ToIssuer,
+};
 use casemate_core::event::kind;
+use casemate_core::spiffe::SpiffeId;
+use casemate_core::time::UnixTime;
 use casemate_identity::jwks::JwkSet;
 use casemate_identity::jws::VerifyingKeys;
+use casemate_identity::oidc::IssuerUrl;
 use casemate_identity::svid::{KeyPair, make_csr};
 use casemate_identity::ticket::{TicketError, TicketVerifier, VerifierSettings};
 use serde_json::{Value, json};
@@ -313,4 +318,63 @@ async fn an_id_token_is_no_ticket_and_a_ticket_is_no_id_token() {
         (status, &answer["error_description"]),
         (400, &json!("id_token_type"))
     );
+}
+
+fn revoked(sub: Option<SpiffeId>, at: UnixTime) -> Revocation {
+    Revocation { at, jti: None, sub }
+}
+
+#[tokio::test]
+async fn what_was_revoked_before_the_start_is_refused_from_the_start_and_since_its_own_time() {
+    let provider = Provider::start().await;
+    let url = IssuerUrl::parse(&provider.issuer).unwrap();
+    let person = |name: &str| url.user(&domain(), name).unwrap();
+    let mut start = Start::with(&provider.issuer);
+    start.revocations = vec![
+        revoked(Some(person("alice")), now()),
+        revoked(Some(person("bob")), now().minus(Duration::from_secs(30))),
+    ];
+    let issuer = start.start();
+    let csr_pem = make_csr(&KeyPair::generate().unwrap()).unwrap();
+    let body = json!({ "id_token": provider.id_token("alice"), "csr_pem": csr_pem });
+    let (status, answer) = issuer.connect(None).await.login(&body).await;
+    assert_eq!(
+        (status, &answer["error_description"]),
+        (400, &json!("id_token_revoked"))
+    );
+    // A login since the revocation counts, whenever the issuer was started.
+    let token = provider.id_token("bob");
+    let (_, svid) = issuer.login(&token).await;
+    let mut client = issuer.connect(Some(svid)).await;
+    let redact = stage("redact").to_string();
+    let (status, answer) = client.token(&ticket_form(&token, &redact)).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
+#[tokio::test]
+async fn a_revocation_with_its_time_refuses_what_is_older_and_nothing_else() {
+    let provider = Provider::start().await;
+    let mut issuer = Start::with(&provider.issuer).start();
+    let token = provider.id_token("alice");
+    let (login, svid) = issuer.login(&token).await;
+    let mut client = issuer.connect(Some(svid)).await;
+    let redact = stage("redact").to_string();
+    let before = now().minus(Duration::from_secs(30));
+    for (at, expected) in [(before, 200), (now(), 401), (before, 401)] {
+        let order = RevokeAt {
+            id: issuer.number(),
+            revocation: revoked(Some(login.spiffe_id.clone()), at),
+        };
+        let answer = issuer.order(&ToIssuer::RevokeAt(order));
+        assert!(matches!(answer, FromIssuer::Done(_)));
+        let (status, answer) = client.token(&ticket_form(&token, &redact)).await;
+        assert_eq!(status, expected, "{answer}");
+    }
+    assert_eq!(issuer.event(kind::REVOKED).facts["at"], before.rfc3339());
+    let order = RevokeAt {
+        id: issuer.number(),
+        revocation: revoked(None, now()),
+    };
+    let answer = issuer.order(&ToIssuer::RevokeAt(order));
+    assert!(matches!(answer, FromIssuer::Refused(_)));
 }
