@@ -1,4 +1,5 @@
 //! TLS settings in which every peer is a SPIFFE identity: version 1.3, verified at every handshake.
+//! Corporate identity providers are the one exception: they are web servers, some without 1.3.
 //!
 //! Resumption and tickets are off, because a resumed handshake would skip the certificate. Key
 //! exchange prefers the post-quantum hybrid. Certificates and bundles come from sources that can be
@@ -17,7 +18,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self as provider, kx_group};
 use rustls::server::NoServerSessionStorage;
 use rustls::time_provider::TimeProvider;
-use rustls::version::TLS13;
+use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, CommonState, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
@@ -148,9 +149,11 @@ pub fn web_client_config(
         return Err(TlsSettingsError::NoRoots);
     }
     let mut config = ClientConfig::builder_with_details(Arc::new(web_provider()), time_of(clock))
-        .with_protocol_versions(&[&TLS13])?
+        .with_protocol_versions(&[&TLS13, &TLS12])?
         .with_root_certificates(roots)
         .with_no_client_auth();
+    // The extended master secret binds keys to the handshake in 1.2, as 1.3 always does.
+    config.require_ems = true;
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
@@ -185,6 +188,12 @@ fn spiffe_provider() -> CryptoProvider {
             kx_group::SECP256R1,
         ],
         signature_verification_algorithms: verify::ALGORITHMS,
+        // So that no version but 1.3 could be agreed on even if one were named.
+        cipher_suites: provider::default_provider()
+            .cipher_suites
+            .into_iter()
+            .filter(|suite| suite.tls13().is_some())
+            .collect(),
         ..provider::default_provider()
     }
 }

@@ -294,3 +294,90 @@ fn the_handshake_refuses_a_leaf_that_breaks_the_profile() {
     let refused = verify::refusal_for_test(&ends.bundle, &chain, NOW);
     assert!(refused.is_err());
 }
+
+/// A web server called `localhost` that speaks these versions, and the root that vouches for it.
+fn web_server(versions: &[&'static rustls::SupportedProtocolVersion]) -> (ServerConfig, String) {
+    let mut root = rcgen::CertificateParams::default();
+    root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let root_key = rcgen::KeyPair::generate().unwrap();
+    let root_pem = root.self_signed(&root_key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(root, root_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let leaf = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let leaf = leaf.signed_by(&key, &issuer).unwrap();
+    let private = rustls_pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+    let config = ServerConfig::builder_with_provider(Arc::new(provider::default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![leaf.der().clone()], private.into())
+        .unwrap();
+    (config, root_pem)
+}
+
+fn ask_web(server: ServerConfig, client: ClientConfig) -> Option<rustls::ProtocolVersion> {
+    let name = ServerName::try_from("localhost").unwrap();
+    let server = ServerConnection::new(Arc::new(server)).unwrap();
+    let client = ClientConnection::new(Arc::new(client), name).unwrap();
+    shake(server, client).ok()?.0.protocol_version()
+}
+
+#[test]
+fn an_identity_provider_without_tls_1_3_is_called_with_1_2_and_others_with_1_3() {
+    let clock = SetClock::at(NOW);
+    for (versions, agreed) in [
+        (&[&TLS12][..], rustls::ProtocolVersion::TLSv1_2),
+        (&[&TLS12, &TLS13][..], rustls::ProtocolVersion::TLSv1_3),
+    ] {
+        let (server, root_pem) = web_server(versions);
+        let client = web_client_config(&root_pem, clock.clone(), &[]).unwrap();
+        assert_eq!(ask_web(server, client), Some(agreed));
+        // Another root vouches for nothing, whatever the version.
+        let (_, other) = web_server(versions);
+        let (server, _) = web_server(versions);
+        let client = web_client_config(&other, clock.clone(), &[]).unwrap();
+        assert_eq!(ask_web(server, client), None);
+    }
+}
+
+#[test]
+fn nobody_inside_the_trust_domain_speaks_tls_1_2() {
+    let ends = ends();
+    let usual = || Arc::new(provider::default_provider());
+    // A client that has everything right but the version.
+    let expected = Peers::only(id(SERVER));
+    let verifier = Arc::new(ServerVerifier::new(Arc::clone(&ends.bundle), expected));
+    let with = |version| {
+        let time = time_of(ends.clock.clone());
+        let mut client = ClientConfig::builder_with_details(usual(), time)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(&verifier) as _)
+            .with_client_cert_resolver(Arc::clone(&ends.client) as _);
+        client.enable_sni = false;
+        client
+    };
+    for clients in [required(), ClientAuth::Optional(Peers::Members)] {
+        let server = || ends.server_settings(clients.clone());
+        assert!(connect(server(), with(&TLS13)).is_ok());
+        assert!(matches!(
+            connect(server(), with(&TLS12)).err().unwrap(),
+            rustls::Error::PeerIncompatible(_)
+        ));
+    }
+    // And a server that has.
+    let with = |version| {
+        ServerConfig::builder_with_provider(usual())
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&ends.server) as _)
+    };
+    let client = || ends.client_settings(true, Peers::only(id(SERVER)));
+    assert!(connect(with(&TLS13), client()).is_ok());
+    assert!(connect(with(&TLS12), client()).is_err());
+    for suite in spiffe_provider().cipher_suites {
+        assert!(suite.tls13().is_some(), "{suite:?}");
+    }
+}
