@@ -56,6 +56,7 @@ fn on_own_thread() -> anyhow::Result<Vec<Line>> {
         id: format!("bench-{}", std::process::id()),
         slot: 901,
         root: RootFileSystem::Image(image),
+        kept: Vec::new(),
         command: vec!["/attempt".to_owned(), "nothing".to_owned()],
         environment: Vec::new(),
         directory: None,

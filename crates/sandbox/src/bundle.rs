@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use casemate_linux::mount::{self, Flags};
 
-use crate::image;
-use crate::plan::Plan;
+use crate::plan::{HOST_DIRECTORY, Plan};
+use crate::{host, image};
 
 /// Why a bundle was not laid out, or not taken away.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +116,7 @@ impl Bundle {
             lay_out(plan, &root)?;
             mount::bind(&root, &root, Flags::DATA).map_err(failed("mount", &root))?;
         }
+        self.host(plan, restricted)?;
         let config = self.path.join("config.json");
         let text = serde_json::to_vec_pretty(&plan.config)
             .map_err(|error| failed("write", &config)(error.into()))?;
@@ -126,6 +127,21 @@ impl Bundle {
             .open(&config)
             .map_err(failed("make", &config))?;
         file.write_all(&text).map_err(failed("write", &config))
+    }
+
+    /// Mounts directories of the host as they are found now; a name in the plan may be another's soon.
+    fn host(&self, plan: &Plan, restricted: Flags) -> Result<(), PrepareBundleError> {
+        let place = self.path.join(HOST_DIRECTORY);
+        make(&place, 0o711)?;
+        for (number, path) in plan.root.host.iter().enumerate() {
+            let give = |error| failed("give a stage", path)(io::Error::other(error));
+            let directory = host::open(path, &plan.root.kept).map_err(give)?;
+            let target = place.join(number.to_string());
+            make(&target, 0o755)?;
+            mount::bind(&host::by_descriptor(&directory), &target, restricted)
+                .map_err(failed("mount", path))?;
+        }
+        Ok(())
     }
 }
 
@@ -163,6 +179,11 @@ fn lay_out(plan: &Plan, root: &Path) -> Result<(), PrepareBundleError> {
         open_to_all(&path, 0o644)?;
     }
     Ok(())
+}
+
+fn make(path: &Path, mode: u32) -> Result<(), PrepareBundleError> {
+    fs::create_dir(path).map_err(failed("make", path))?;
+    open_to_all(path, mode)
 }
 
 fn open_to_all(path: &Path, mode: u32) -> Result<(), PrepareBundleError> {

@@ -30,6 +30,7 @@ pub mod bundle;
 pub mod cleanup;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod host;
 pub mod image;
 pub mod oci;
 pub mod plan;

@@ -41,6 +41,8 @@ pub const RANGE_BASE: u32 = 600_000;
 
 /// The control group above those of all stages.
 pub const PARENT_GROUP: &str = "/casemate";
+/// Where directories of the host are in a bundle, by number.
+pub(crate) const HOST_DIRECTORY: &str = "host";
 /// How many stages one host has ids for.
 pub const MOST_SLOTS: u16 = 65_000;
 
@@ -114,6 +116,10 @@ pub struct Plan {
 pub struct PlannedRoot {
     /// The unpacked image, if there is one; else an empty directory is filled with what follows.
     pub image: Option<PathBuf>,
+    /// Directories of the host; the runtime finds each at its place of [`HOST_DIRECTORY`].
+    pub host: Vec<PathBuf>,
+    /// Directories that those must have nothing to do with.
+    pub kept: Vec<PathBuf>,
     /// Mount points to make.
     pub directories: Vec<String>,
     /// Symbolic links to make, with their targets.

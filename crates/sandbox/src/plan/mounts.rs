@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use casemate_core::confinement::{MountFlag, PROGRAM_DIRECTORY, PlannedMount};
 
-use super::{PlanStageError, PlannedRoot, RootFileSystem, STAGE_USER, StageRequest, paths};
+use super::{
+    HOST_DIRECTORY, PlanStageError, PlannedRoot, RootFileSystem, STAGE_USER, StageRequest, paths,
+};
 use crate::oci::Mount;
 
 /// Everything about files, in one pass so that the parts agree.
@@ -24,6 +26,8 @@ pub(super) fn lay(request: &StageRequest) -> Result<Laid, PlanStageError> {
         planned: Vec::new(),
         root: PlannedRoot {
             image: None,
+            host: Vec::new(),
+            kept: request.kept.clone(),
             directories: Vec::new(),
             links: Vec::new(),
             files: Vec::new(),
@@ -35,7 +39,7 @@ pub(super) fn lay(request: &StageRequest) -> Result<Laid, PlanStageError> {
     laid.kernel_views(request);
     match &request.root {
         RootFileSystem::Image(image) => laid.image(image)?,
-        RootFileSystem::HostDirectories(directories) => laid.host(directories)?,
+        RootFileSystem::HostDirectories(directories) => laid.host(directories, &request.kept)?,
     }
     laid.bind(&request.programs, PROGRAM_DIRECTORY, &PROGRAMS)?;
     laid.execute.push(PROGRAM_DIRECTORY.to_owned());
@@ -82,9 +86,9 @@ impl Laid {
         Ok(())
     }
 
-    fn host(&mut self, directories: &[PathBuf]) -> Result<(), PlanStageError> {
+    fn host(&mut self, directories: &[PathBuf], kept: &[PathBuf]) -> Result<(), PlanStageError> {
         self.plan_root(&DATA);
-        for directory in directories {
+        for (number, directory) in directories.iter().enumerate() {
             let path = paths::text(directory)?;
             let forbidden = |reason| PlanStageError::Forbidden {
                 path: path.clone(),
@@ -104,7 +108,17 @@ impl Laid {
                     "the sandbox has its own, or the host's must not be seen",
                 ));
             }
-            self.bind(directory, &path, &PROGRAMS)?;
+            if kept
+                .iter()
+                .any(|kept| kept.starts_with(&path) || directory.starts_with(kept))
+            {
+                return Err(forbidden("the launcher keeps it for itself"));
+            }
+            // The runtime gets what was looked at, by a name that nobody else can change.
+            let source = format!("{HOST_DIRECTORY}/{number}");
+            self.mount(&path, "none", &source, &PROGRAMS, &["bind"]);
+            self.root.directories.push(path.clone());
+            self.root.host.push(directory.clone());
             self.execute.push(path.clone());
             if path == "/usr" {
                 for name in ["bin", "lib", "lib64", "sbin"] {

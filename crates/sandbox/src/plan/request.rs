@@ -13,6 +13,8 @@ pub struct StageRequest {
     pub slot: u16,
     /// Where programs and libraries come from.
     pub root: RootFileSystem,
+    /// What the launcher keeps for itself: no directory of the host may be, hold or be in one of these.
+    pub kept: Vec<PathBuf>,
     /// Program and arguments; empty for what the image says.
     pub command: Vec<String>,
     /// Variables over those of the image.

@@ -9,6 +9,7 @@ fn request() -> StageRequest {
         id: "chat.infer".to_owned(),
         slot: 3,
         root: RootFileSystem::HostDirectories(vec!["/usr".into(), "/opt/llama".into()]),
+        kept: vec!["/run/casemate".into(), "/srv/casemate/state".into()],
         command: vec![
             "/opt/llama/bin/serve".to_owned(),
             "--port".to_owned(),
@@ -266,4 +267,21 @@ fn a_stage_without_a_command_or_with_a_privileged_port_is_refused() {
     );
     let error = refused(|request| request.limits.memory_bytes = 1);
     assert!(matches!(error, PlanStageError::TooLittle { .. }));
+}
+
+#[test]
+fn what_the_launcher_keeps_is_not_planned_for_a_stage() {
+    for path in [
+        "/srv",
+        "/srv/casemate",
+        "/srv/casemate/state",
+        "/srv/casemate/state/images",
+    ] {
+        let refusal =
+            refused(|request| request.root = RootFileSystem::HostDirectories(vec![path.into()]));
+        assert!(
+            matches!(&refusal, PlanStageError::Forbidden { reason, .. } if reason.contains("keeps")),
+            "{path}: {refusal}"
+        );
+    }
 }

@@ -107,6 +107,7 @@ impl Lab {
             id: format!("lab-{}-{}", std::process::id(), self.slot),
             slot: self.slot,
             root: RootFileSystem::HostDirectories(vec!["/usr".into()]),
+            kept: vec![self.path("views")],
             command: command.iter().map(|word| (*word).to_owned()).collect(),
             environment: Vec::new(),
             directory: None,

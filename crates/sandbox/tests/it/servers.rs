@@ -1,11 +1,15 @@
 //! What runs in a stage, and what it sees there.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use casemate_linux::mount::{self, Flags, Fuse};
 use casemate_linux::namespace;
+use casemate_sandbox::bundle::Bundle;
+use casemate_sandbox::host::{self, OpenHostDirectoryError};
 use casemate_sandbox::plan::{FlowPort, ModelView, RootFileSystem, plan};
 use casemate_sandbox::runtime::Given;
 
@@ -159,9 +163,9 @@ fn the_llama_cpp_server_answers_in_a_stage() {
             .output();
         let model = String::from_utf8(model.unwrap().stdout).unwrap();
         let view = lab.path("views/model");
-        std::fs::create_dir(&view).unwrap();
-        std::fs::set_permissions(&view, std::fs::Permissions::from_mode(0o755)).unwrap();
-        std::fs::copy(&model, view.join("model.gguf")).unwrap();
+        fs::create_dir(&view).unwrap();
+        fs::set_permissions(&view, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::copy(&model, view.join("model.gguf")).unwrap();
         let program = "
 import signal, xllamacpp
 p = xllamacpp.CommonParams()
@@ -171,7 +175,7 @@ s = xllamacpp.Server(p); print('listening', flush=True); signal.pause()
 ";
         let mut request = lab.request(&["/opt/cmvenv/bin/python3", "-c", program]);
         let mut directories = vec!["/usr".into(), "/opt/cmvenv".into()];
-        let interpreter = std::fs::canonicalize("/opt/cmvenv/bin/python3").unwrap();
+        let interpreter = fs::canonicalize("/opt/cmvenv/bin/python3").unwrap();
         if let Some(prefix) = interpreter.ancestors().nth(2)
             && !prefix.starts_with("/usr")
         {
@@ -221,8 +225,8 @@ fn the_prober_runs_as_confined_as_the_server() {
         let script = "#!/bin/sh\nread order <&4\necho \"$order\" >&4\n\
             grep -E '^(Uid|CapBnd|NoNewPrivs|Seccomp_filters):' /proc/self/status >&4\n\
             (echo x > /usr/x) 2>/dev/null || echo shut >&4\n";
-        std::fs::write(&probe, script).unwrap();
-        std::fs::set_permissions(&probe, std::fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(&probe, script).unwrap();
+        fs::set_permissions(&probe, fs::Permissions::from_mode(0o755)).unwrap();
         let plan =
             plan(&lab.shell("grep Seccomp_filters /proc/self/status; exec sleep 60")).unwrap();
         let (created, output) = lab.create(&plan).unwrap();
@@ -271,13 +275,12 @@ fn the_prober_runs_as_confined_as_the_server() {
 /// A stage without any of our walls: what `runc spec` writes, with the same files.
 fn plain_bundle(lab: &Lab) -> std::path::PathBuf {
     let bundle = lab.path("bundles/plain");
-    std::fs::create_dir_all(bundle.join("rootfs/usr")).unwrap();
+    fs::create_dir_all(bundle.join("rootfs/usr")).unwrap();
     for link in ["bin", "lib", "lib64"] {
-        std::os::unix::fs::symlink(format!("usr/{link}"), bundle.join("rootfs").join(link))
-            .unwrap();
+        symlink(format!("usr/{link}"), bundle.join("rootfs").join(link)).unwrap();
     }
     for directory in ["proc", "dev", "sys"] {
-        std::fs::create_dir(bundle.join("rootfs").join(directory)).unwrap();
+        fs::create_dir(bundle.join("rootfs").join(directory)).unwrap();
     }
     let spec = std::process::Command::new("runc")
         .arg("spec")
@@ -285,7 +288,7 @@ fn plain_bundle(lab: &Lab) -> std::path::PathBuf {
         .status();
     assert!(spec.unwrap().success());
     let path = bundle.join("config.json");
-    let text = std::fs::read_to_string(&path).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
     let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
     config["process"]["terminal"] = false.into();
     config["process"]["args"] = serde_json::json!(["/bin/sh", "-c", "exec sleep 60"]);
@@ -293,7 +296,7 @@ fn plain_bundle(lab: &Lab) -> std::path::PathBuf {
         "destination": "/usr", "type": "none", "source": "/usr", "options": ["bind", "ro"]
     });
     config["mounts"].as_array_mut().unwrap().push(usr);
-    std::fs::write(&path, config.to_string()).unwrap();
+    fs::write(&path, config.to_string()).unwrap();
     bundle
 }
 
@@ -328,5 +331,63 @@ fn starting_costs_little_more_than_plain_runc() {
             "start, median of 10: ours {:?}, plain runc {:?}",
             ours[5], plain[5]
         );
+    });
+}
+
+#[test]
+fn a_directory_of_the_host_is_the_one_that_was_looked_at() {
+    lab::run(3210, |lab| {
+        let views = lab.path("views");
+        // Not below `/tmp`, which is the sandbox's own.
+        let place = tempfile::tempdir_in("/opt").unwrap();
+        let own = place.path().join("own");
+        for (directory, words) in [(&own, "the author's"), (&views.join("other"), "another's")] {
+            fs::create_dir(directory).unwrap();
+            fs::write(directory.join("words"), words).unwrap();
+            for path in [directory.as_path(), place.path()] {
+                fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+            }
+        }
+        let mut request = lab.shell("true");
+        request.root = RootFileSystem::HostDirectories(vec!["/usr".into(), own.clone()]);
+        let plan = plan(&request).unwrap();
+        let bundle = Bundle::prepare(&plan, &lab.path("bundles/first")).unwrap();
+        // The bundle has it, whatever becomes of the name.
+        fs::rename(&own, place.path().join("moved")).unwrap();
+        symlink(views.join("other"), &own).unwrap();
+        let seen = fs::read_to_string(bundle.path().join("host/1/words")).unwrap();
+        bundle.remove().unwrap();
+        assert_eq!(seen, "the author's");
+        assert_eq!(
+            plan.config
+                .mounts
+                .iter()
+                .filter(|mount| mount.source == "host/1")
+                .count(),
+            1
+        );
+        // What a program serves is a model's, perhaps; nobody answers here, and nobody is waited for.
+        fs::remove_file(&own).unwrap();
+        fs::create_dir(&own).unwrap();
+        let fuse = Fuse {
+            name: "lab",
+            uid: 0,
+            gid: 0,
+            largest_read_bytes: 4096,
+            flags: Flags::DATA,
+        };
+        let server = mount::fuse(&own, &fuse).unwrap();
+        let served = host::check(&plan);
+        mount::unmount(&own).unwrap();
+        drop(server);
+        assert!(
+            matches!(served, Err(OpenHostDirectoryError::Served(_))),
+            "{served:?}"
+        );
+        fs::remove_dir(&own).unwrap();
+        symlink(views.join("other"), &own).unwrap();
+        // With a link in its place, nothing is given at all.
+        assert!(Bundle::prepare(&plan, &lab.path("bundles/second")).is_err());
+        assert!(!lab.path("bundles/second").exists());
     });
 }

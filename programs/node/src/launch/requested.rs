@@ -4,6 +4,7 @@ use casemate_api::v1::{LaunchState, Phase};
 use casemate_core::enclosure::Run;
 use casemate_core::event::{Severity, kind};
 use casemate_core::receipt::ReceiptKind;
+use casemate_sandbox::host;
 use casemate_sandbox::plan::{
     FlowPort, ModelView, Plan, RootFileSystem, StageLimits, StageRequest, plan,
 };
