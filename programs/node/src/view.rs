@@ -28,6 +28,7 @@ use crate::settings::Settings;
 use crate::users::Slot;
 
 mod release;
+mod sealing;
 mod vault;
 
 use release::Believed;
@@ -64,13 +65,13 @@ impl View {
             failure
         };
         let believed = release::verify(node, asker, model).map_err(refused)?;
-        let verified = &believed.verified;
+        let sealing = &believed.sealing;
         node.journal.add(
             about(node, board, model, kind::MODEL_VERIFIED, Severity::Info)
-                .fact("root-digest", verified.header().root_digest.to_string())
-                .fact("signer", verified.signer().fingerprint()),
+                .fact("root-digest", sealing.root_digest.clone())
+                .fact("signer", sealing.signer.clone()),
         );
-        let key = release::release_key(node, board, asker, attestation, model, verified)
+        let key = release::release_key(node, board, asker, attestation, model, &believed)
             .inspect_err(|failure| {
                 node.journal.add(
                     about(node, board, model, kind::KEY_REFUSED, Severity::Error)
@@ -125,6 +126,7 @@ impl View {
         believed: Believed,
         key: SecretKey,
     ) -> Result<Self, Failure> {
+        let sealing = believed.sealing.clone();
         let failed = |what: &str, error: &io::Error| {
             Failure::new(
                 Code::VaultFailed,
@@ -146,7 +148,7 @@ impl View {
             path,
             helper: None,
             bytes: 0,
-            root_digest: believed.verified.header().root_digest.to_string(),
+            root_digest: sealing.root_digest.clone(),
             corrupt: Arc::default(),
             board: Arc::clone(board),
             slot,
@@ -173,8 +175,11 @@ impl View {
         let (helper, mut lines) = vault::start(node, board, model, believed, user, fuse, &key)?;
         drop(key);
         let ready = vault::take_ready(&helper, &mut lines, model)?;
-        if ready.root_digest != view.root_digest {
-            let message = format!("the vault of {} opened other contents", model.version());
+        if let Some(what) = sealing.differs(&ready) {
+            let message = format!(
+                "the vault of {} reports another {what} than was verified",
+                model.version()
+            );
             return Err(Failure::new(Code::VaultFailed, message));
         }
         view.helper = Some(helper);
@@ -192,8 +197,8 @@ impl View {
             model.version().to_string(),
             [
                 fact("stage", &board.spiffe_id),
-                fact("root-digest", &ready.root_digest),
-                fact("seal-digest", &ready.seal_digest),
+                fact("root-digest", &sealing.root_digest),
+                fact("seal-digest", &sealing.seal_digest),
                 fact("files", ready.files),
                 fact("bytes", ready.bytes),
                 fact("confinement", ready.confinement.join(",")),
@@ -204,9 +209,7 @@ impl View {
             about(node, board, model, kind::VIEW_MOUNTED, Severity::Info)
                 .fact("bytes", ready.bytes.to_string()),
         );
-        node.journal
-            .store()
-            .raise_epoch(&model.version().to_string(), ready.epoch)?;
+        sealing.remember(node.journal.store())?;
         Ok(view)
     }
 }

@@ -12,6 +12,7 @@ use casemate_weights::signing::{self, PublicKey};
 use casemate_weights::verify::{Expectation, VerifiedModel, VerifyModelError, verify_files};
 
 use super::about;
+use super::sealing::Sealing;
 use crate::asker::{Asker, OpenNamedError};
 use crate::board::Board;
 use crate::failure::{Code, Failure};
@@ -23,7 +24,8 @@ use crate::node::Node;
 #[derive(Debug)]
 pub(super) struct Believed {
     pub(super) verified: VerifiedModel,
-    /// Whose signatures count.
+    pub(super) sealing: Sealing,
+    /// Whose signatures count, on the sealing and on the model inside.
     pub(super) signers: Vec<PublicKey>,
     /// What was verified, still open, for the vault.
     pub(super) files: SealedFiles,
@@ -47,15 +49,11 @@ pub(super) fn verify(node: &Node, asker: &Asker, model: &Model) -> Result<Believ
         })?;
         signers.push(key);
     }
-    let seen = node
-        .journal
-        .store()
-        .minimum_epoch(&model.version().to_string())?;
     let expectation = Expectation {
         signers: signers.clone(),
         model: Some(model.version()),
         root_digest: None,
-        minimum_epoch: model.minimum_epoch.max(seen),
+        minimum_epoch: model.minimum_epoch,
     };
     let files = asker
         .open_sealed(&ours, &model.sealed)
@@ -63,15 +61,19 @@ pub(super) fn verify(node: &Node, asker: &Asker, model: &Model) -> Result<Believ
     let kept = files
         .try_clone()
         .map_err(|error| Failure::from_error(Code::Internal, &error))?;
-    let verified = verify_files(files, &expectation).map_err(|error| {
+    let refused = |error: VerifyModelError| {
         let message = format!("{} at `{}`", model.version(), model.sealed.display());
         Failure::new(
             refusal(&error),
             format!("{message}: {}", crate::report(&error)),
         )
-    })?;
+    };
+    let verified = verify_files(files, &expectation).map_err(refused)?;
+    let sealing = Sealing::of(&verified);
+    sealing.not_older(node.journal.store())?.map_err(refused)?;
     Ok(Believed {
         verified,
+        sealing,
         signers,
         files: kept,
     })
@@ -113,14 +115,14 @@ pub(super) fn release_key(
     asker: &Asker,
     attestation: &Attestation,
     model: &Model,
-    verified: &VerifiedModel,
+    believed: &Believed,
 ) -> Result<SecretKey, Failure> {
     let KeySource::File(path) = &model.key;
     let file = asker
         .open_file(&node.settings.own_directories(), path)
         .map_err(|error| not_opened("the key", model, &error))?;
     let key = Identity::read(file, path)
-        .and_then(|identity| key_release::unwrap_with(verified, &identity))
+        .and_then(|identity| key_release::unwrap_with(&believed.verified, &identity))
         .map_err(|error| {
             let code = match error {
                 KeyReleaseError::WrongIdentity | KeyReleaseError::WrongKey => Code::WrongKey,
@@ -145,10 +147,10 @@ pub(super) fn release_key(
             fact("stage", &board.spiffe_id),
             fact("plan-digest", attestation.plan_digest()),
             fact("attestation", attestation.receipt()),
-            fact("root-digest", verified.header().root_digest),
-            fact("seal-digest", verified.seal_digest()),
-            fact("epoch", verified.header().epoch),
-            fact("signer", verified.signer().fingerprint()),
+            fact("root-digest", &believed.sealing.root_digest),
+            fact("seal-digest", &believed.sealing.seal_digest),
+            fact("epoch", believed.sealing.epoch),
+            fact("signer", &believed.sealing.signer),
             fact("key-source", "file"),
         ]
         .into(),

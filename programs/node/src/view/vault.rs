@@ -36,6 +36,7 @@ pub(super) fn start(
             format!("the vault of {}: {message}", model.version()),
         )
     };
+    let sealing = &believed.sealing;
     let files = believed.files.into_descriptors();
     let (read_key, mut write_key) = io::pipe().map_err(|error| failed(error.to_string()))?;
     // 32 bytes fit any pipe, so this cannot wait for the reader.
@@ -54,9 +55,10 @@ pub(super) fn start(
         },
         fuse: 5,
         key: 6,
+        // It verifies once more, and can come to no other end.
         signers: believed.signers.iter().map(PublicKey::to_pem).collect(),
-        root_digest: None,
-        minimum_epoch: model.minimum_epoch,
+        root_digest: Some(sealing.root_digest.clone()),
+        minimum_epoch: sealing.epoch,
         cache_mib: 32,
         threads: 2,
     };
