@@ -49,6 +49,13 @@ pub(crate) enum StartError {
     Locked { path: PathBuf },
     #[error("cannot lock `{path}`")]
     Lock { path: PathBuf, source: io::Error },
+    #[error("numeric users of the node are somebody else's")]
+    Taken(#[from] users::Taken),
+    #[error("cannot read `{path}`")]
+    Users {
+        path: &'static str,
+        source: io::Error,
+    },
     #[error("the group cannot be used")]
     Group(#[from] FindGroupError),
     #[error("the node's keys cannot be used")]
@@ -71,6 +78,8 @@ impl StartError {
             | Self::Directory { .. }
             | Self::Closed { .. }
             | Self::Locked { .. }
+            | Self::Taken(_)
+            | Self::Users { .. }
             | Self::Group(_)
             | Self::Keys(_)
             | Self::Store(_)
@@ -87,6 +96,7 @@ pub(crate) fn run(settings: Settings) -> Result<(), StartError> {
     }
     log_to_stderr(settings.log);
     rustix::process::umask(Mode::from_raw_mode(0o077));
+    users_are_free()?;
     let group = settings.group.as_deref().map(Group::find).transpose()?;
     namespace::isolate_mounts().map_err(StartError::Mounts)?;
     // Servers outlive the runtime that made them; as their parent we learn how they end.
@@ -147,6 +157,23 @@ async fn serve(
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     }
+}
+
+/// That nobody on this host can become what a part of the node runs under.
+fn users_are_free() -> Result<(), StartError> {
+    let read = |path: &'static str| match fs::read(path) {
+        Ok(text) => Ok(String::from_utf8_lossy(&text).into_owned()),
+        // A host without delegations may lack the file.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(source) => Err(StartError::Users { path, source }),
+    };
+    let found = users::taken(users::Files {
+        passwd: &read("/etc/passwd")?,
+        group: &read("/etc/group")?,
+        subuid: &read("/etc/subuid")?,
+        subgid: &read("/etc/subgid")?,
+    });
+    found.map_or(Ok(()), |taken| Err(taken.into()))
 }
 
 fn log_to_stderr(format: LogFormat) {

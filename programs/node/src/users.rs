@@ -3,6 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+mod taken;
+
+pub(crate) use taken::{Files, Taken, taken};
+
 /// The issuer's user and group.
 pub(crate) const ISSUER: u32 = 520_001;
 /// The group whose members may reach the sockets between gates and issuer.
