@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use casemate_api::gate as wire;
 use casemate_core::event::{Severity, kind};
@@ -28,8 +28,11 @@ use crate::store::InstanceKind;
 use crate::users;
 
 mod line;
+mod rate;
+mod reports;
 
 pub(crate) use line::Line;
+use rate::{Answer, CertificateRate};
 
 /// Why a stage has no gate.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +47,17 @@ pub(crate) enum StartGateError {
     Listeners(#[source] io::Error),
     #[error("cannot start a thread for the gate")]
     Thread(#[source] io::Error),
+}
+
+/// Why a gate that runs is ended.
+#[derive(Debug, thiserror::Error)]
+enum Misbehaviour {
+    #[error("its control stream is of no use")]
+    Control(#[from] ControlError),
+    #[error("it reported what no gate reports: {0:?}")]
+    Report(String),
+    #[error("it asks for certificates without end")]
+    Flood,
 }
 
 /// Host listeners of a stage. The daemon keeps them, so that they outlive a gate.
@@ -120,6 +134,7 @@ impl Gate {
             issuer: Arc::clone(request.issuer),
             journal: request.journal.clone(),
             ready: Some(ready),
+            rate: CertificateRate::new(request.settings.stage_certificate),
         };
         std::thread::Builder::new()
             .name(format!("gate {}", request.board.id()))
@@ -165,6 +180,7 @@ struct Reader {
     issuer: Arc<Issuer>,
     journal: Journal,
     ready: Option<SyncSender<()>>,
+    rate: CertificateRate,
 }
 
 impl Reader {
@@ -177,7 +193,7 @@ impl Reader {
                     self.line.close();
                     return;
                 }
-                Err(error) => Err(error),
+                Err(error) => Err(error.into()),
             };
             if let Err(error) = taken {
                 tracing::error!(
@@ -192,7 +208,7 @@ impl Reader {
         }
     }
 
-    fn take(&mut self, line: wire::FromGate) -> Result<(), ControlError> {
+    fn take(&mut self, line: wire::FromGate) -> Result<(), Misbehaviour> {
         match line {
             wire::FromGate::Csr(csr) => self.certify(csr),
             wire::FromGate::Ready(wire::Nothing {}) => {
@@ -202,12 +218,13 @@ impl Reader {
                 }
                 Ok(())
             }
-            wire::FromGate::Event(mut event) => {
-                // A gate speaks for its own stage only, whatever it writes.
-                event.enclosure = Some(self.board.enclosure.clone());
-                event.stage = Some(self.board.stage.clone());
+            wire::FromGate::Event(report) => {
+                let kind = report.kind.to_string();
+                let (now, board) = (self.journal.now(), &self.board);
+                let event = reports::taken(*report, now, &board.enclosure, &board.stage)
+                    .ok_or_else(|| Misbehaviour::Report(kind.chars().take(64).collect()))?;
                 self.board.count(&event);
-                self.journal.add(*event);
+                self.journal.add(event);
                 Ok(())
             }
             wire::FromGate::Stats(stats) => {
@@ -218,9 +235,19 @@ impl Reader {
     }
 
     /// Relays a certificate request under the identity that the daemon knows the gate to have.
-    fn certify(&self, csr: wire::Csr) -> Result<(), ControlError> {
+    fn certify(&mut self, csr: wire::Csr) -> Result<(), Misbehaviour> {
+        match self.rate.ask(Instant::now()) {
+            Answer::Issue => {}
+            Answer::TooSoon => {
+                let reason = "it has a new one already".to_owned();
+                let refused = wire::SvidRefused { id: csr.id, reason };
+                return Ok(self.line.tell(&wire::ToGate::SvidRefused(refused))?);
+            }
+            Answer::Flood => return Err(Misbehaviour::Flood),
+        }
         match self.issuer.issue_stage(&self.board.spiffe_id, csr.csr_pem) {
             Ok(svid) => {
+                self.rate.issued(Instant::now());
                 let message = wire::Svid {
                     id: csr.id,
                     chain_pem: svid.chain_pem,
@@ -230,6 +257,7 @@ impl Reader {
                 Ok(())
             }
             Err(error) => {
+                self.rate.failed(Instant::now());
                 let reason = crate::report(&error);
                 self.journal.add(
                     self.journal
@@ -239,7 +267,7 @@ impl Reader {
                         .fact("reason", reason.clone()),
                 );
                 let refused = wire::SvidRefused { id: csr.id, reason };
-                self.line.tell(&wire::ToGate::SvidRefused(refused))
+                Ok(self.line.tell(&wire::ToGate::SvidRefused(refused))?)
             }
         }
     }
