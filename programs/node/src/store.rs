@@ -75,6 +75,7 @@ impl Store {
         let receipts = connect("FULL")?;
         receipts
             .execute_batch(SCHEMA)
+            .and_then(|()| events::prepare(&receipts))
             .map_err(|source| StoreError::Open {
                 path: path.clone(),
                 source,
@@ -120,7 +121,7 @@ fn connection(path: &Path, synchronous: &str) -> Result<Connection, rusqlite::Er
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS receipts (seq INTEGER PRIMARY KEY, json TEXT NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS events (
-        number INTEGER PRIMARY KEY AUTOINCREMENT, json TEXT NOT NULL
+        number INTEGER PRIMARY KEY AUTOINCREMENT, json TEXT NOT NULL, ring TEXT NOT NULL DEFAULT ''
     ) STRICT;
     CREATE TABLE IF NOT EXISTS instances (
         kind TEXT NOT NULL, name TEXT NOT NULL, pid INTEGER NOT NULL,

@@ -1,14 +1,19 @@
-//! The log of events: bounded, numbered, never reused, written in batches by one thread.
+//! The log of events: bounded by rings, numbered, never reused, written in batches by one thread.
 //!
 //! The queue is bounded: when the disk cannot keep up, whoever reports an event waits, and a gate
 //! whose reports are not taken refuses calls rather than let them pass unrecorded.
 
+use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use casemate_core::event::Event;
 use rusqlite::Connection;
 
 use super::{Store, StoreError};
+
+mod ring;
+
+use ring::ring_of;
 
 enum Order {
     Add(Box<Event>),
@@ -24,10 +29,11 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn start(connection: Connection) -> Result<Self, StoreError> {
+        let rings = Rings::read(&connection)?;
         let (orders, waiting) = sync_channel(QUEUE);
         std::thread::Builder::new()
             .name("events".to_owned())
-            .spawn(move || write_all(connection, &waiting))
+            .spawn(move || write_all(connection, rings, &waiting))
             .map_err(|_| StoreError::WriterGone)?;
         Ok(Self { orders })
     }
@@ -68,7 +74,7 @@ impl Store {
     }
 }
 
-fn write_all(mut connection: Connection, waiting: &Receiver<Order>) {
+fn write_all(mut connection: Connection, mut rings: Rings, waiting: &Receiver<Order>) {
     while let Ok(first) = waiting.recv() {
         let mut events = Vec::new();
         let mut flushes = Vec::new();
@@ -78,7 +84,7 @@ fn write_all(mut connection: Connection, waiting: &Receiver<Order>) {
                 Order::Flush(reply) => flushes.push(reply),
             }
         }
-        if let Err(error) = write(&mut connection, &events) {
+        if let Err(error) = write(&mut connection, &mut rings, &events) {
             tracing::error!(
                 lost = events.len(),
                 error = %crate::report(&error),
@@ -92,22 +98,70 @@ fn write_all(mut connection: Connection, waiting: &Receiver<Order>) {
     }
 }
 
-fn write(connection: &mut Connection, events: &[Box<Event>]) -> Result<(), StoreError> {
+/// Gives the events of an earlier version a ring of their own, and makes rings quick to find.
+pub(super) fn prepare(connection: &Connection) -> Result<(), rusqlite::Error> {
+    let columns = "SELECT COUNT(*) FROM pragma_table_info('events') WHERE name = 'ring'";
+    let has_rings: i64 = connection.query_row(columns, [], |row| row.get(0))?;
+    if has_rings == 0 {
+        connection.execute_batch("ALTER TABLE events ADD COLUMN ring TEXT NOT NULL DEFAULT ''")?;
+    }
+    connection.execute_batch("CREATE INDEX IF NOT EXISTS rings ON events (ring, number)")
+}
+
+/// How many events each ring has, so that nobody has to count them for every batch.
+#[derive(Debug, Default)]
+struct Rings(HashMap<String, i64>);
+
+impl Rings {
+    fn read(connection: &Connection) -> Result<Self, StoreError> {
+        let mut statement =
+            connection.prepare("SELECT ring, COUNT(*) FROM events GROUP BY ring")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let counts = rows.collect::<Result<_, _>>()?;
+        Ok(Self(counts))
+    }
+}
+
+/// Adds events, and forgets the oldest of each ring that has too many by now.
+fn write(
+    connection: &mut Connection,
+    rings: &mut Rings,
+    events: &[Box<Event>],
+) -> Result<(), StoreError> {
     if events.is_empty() {
         return Ok(());
     }
+    let mut added: HashMap<String, (i64, i64)> = HashMap::new();
     let transaction = connection.transaction()?;
     {
-        let mut statement = transaction.prepare_cached("INSERT INTO events (json) VALUES (?1)")?;
+        let mut insert =
+            transaction.prepare_cached("INSERT INTO events (ring, json) VALUES (?1, ?2)")?;
         for event in events {
-            statement.execute([serde_json::to_string(event).map_err(StoreError::Event)?])?;
+            let (ring, kept) = ring_of(event);
+            let json = serde_json::to_string(event).map_err(StoreError::Event)?;
+            insert.execute((&ring, json))?;
+            added.entry(ring).or_insert((0, kept)).0 += 1;
+        }
+        let mut forget = transaction.prepare_cached(
+            "DELETE FROM events WHERE number IN
+             (SELECT number FROM events WHERE ring = ?1 ORDER BY number LIMIT ?2)",
+        )?;
+        for (ring, (count, kept)) in &mut added {
+            *count += rings.0.get(ring).copied().unwrap_or(0);
+            // Not one by one: a full ring would cost every batch a search.
+            if *count > *kept + *kept / SLACK {
+                forget.execute((ring, *count - *kept))?;
+                *count = *kept;
+            }
         }
     }
-    let last = transaction.last_insert_rowid();
-    transaction.execute("DELETE FROM events WHERE number <= ?1", [last - KEPT])?;
     transaction.commit()?;
+    // Only now: a batch that was not written counts for nothing.
+    let counts = added.into_iter().map(|(ring, (count, _))| (ring, count));
+    rings.0.extend(counts);
     Ok(())
 }
 
-const KEPT: i64 = 100_000;
+/// A ring may have a part of this size more than it keeps.
+const SLACK: i64 = 10;
 const QUEUE: usize = 1024;

@@ -145,3 +145,51 @@ fn a_revocation_that_cannot_be_read_is_an_error() {
         .unwrap();
     assert!(store.revocations().is_err());
 }
+
+#[test]
+fn noise_pushes_out_noise_of_its_own_stage_and_nothing_else() {
+    let state = scratch("rings");
+    let mut store = open(&state);
+    let (enclosure, stage) = ("chat".parse().unwrap(), "infer".parse().unwrap());
+    let at = |kind| Event::new(UnixTime(1), kind, Severity::Warning).at(&enclosure, Some(&stage));
+    let other = "redact".parse().unwrap();
+    let elsewhere = Event::new(UnixTime(1), kind::REQUEST_REFUSED, Severity::Warning)
+        .at(&enclosure, Some(&other));
+    store.add_event(at(kind::PROBE_OPEN)).unwrap();
+    store.add_event(at(kind::REQUEST_ADMITTED)).unwrap();
+    store.add_event(elsewhere.clone()).unwrap();
+    let flood = 120_000;
+    for number in 0..flood {
+        // A daemon that starts again goes on counting.
+        if number == flood / 2 {
+            store.events(0, 1).unwrap();
+            store = open(&state);
+        }
+        let kind = [kind::CONNECTION_REFUSED, kind::REQUEST_REFUSED][number % 2];
+        store.add_event(at(kind)).unwrap();
+    }
+    let found = store.events(0, 1_000_000).unwrap();
+    let (first, noise) = found.split_at(3);
+    assert_eq!(first[0].1.kind, kind::PROBE_OPEN);
+    assert_eq!(first[1].1.kind, kind::REQUEST_ADMITTED);
+    assert_eq!(first[2].1, elsewhere);
+    assert!(noise.len() <= 11_000, "{}", noise.len());
+    assert_eq!(noise.last().unwrap().0, 3 + flood as u64);
+}
+
+#[test]
+fn events_of_an_earlier_version_are_kept() {
+    let state = scratch("old-events");
+    let old = connection(&state.join("casemated.db"), "FULL").unwrap();
+    let event = Event::new(UnixTime(1), kind::NODE_STARTED, Severity::Info);
+    old.execute_batch(
+        "CREATE TABLE events (number INTEGER PRIMARY KEY AUTOINCREMENT, json TEXT NOT NULL) STRICT",
+    )
+    .unwrap();
+    old.execute(
+        "INSERT INTO events (json) VALUES (?1)",
+        [serde_json::to_string(&event).unwrap()],
+    )
+    .unwrap();
+    assert_eq!(open(&state).events(0, 10).unwrap(), [(1, event)]);
+}
