@@ -1,14 +1,14 @@
 //! Peers that send or hold too much, or too slowly: a clear end, and others are still served.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use http::Request;
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use crate::stand::{CHAT, get, post, question, wait};
+use crate::stand::{CHAT, Client, Connection, get, post, question, wait};
 use crate::upstream::Behaviour;
 use crate::{Scene, scene, scene_with};
 
@@ -183,6 +183,21 @@ fn connections_without_a_request_end() {
     assert!(start.elapsed() < Duration::from_secs(8));
 }
 
+/// A connection to the gate of `infer` that comes from another address than all others.
+fn connect_from_elsewhere(client: &Client, address: SocketAddr) -> Connection {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let stream = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+        socket.connect(address).await.unwrap().into_std().unwrap()
+    });
+    stream.set_nonblocking(false).unwrap();
+    client.secure(stream, "infer")
+}
+
 #[test]
 fn more_connections_than_the_bound_are_closed_and_others_go_on() {
     let scene = scene_with(|plan| plan.bounds.connections = 72);
@@ -209,13 +224,11 @@ fn more_connections_than_the_bound_are_closed_and_others_go_on() {
             200
         );
     }
-    let mut tenth = scene
-        .anna
-        .connect_from([127, 0, 0, 2].into(), scene.gate.address);
+    let mut tenth = connect_from_elsewhere(&scene.anna, scene.gate.address);
     let reply = tenth.exchange(&get("/health", &scene.ticket));
     assert_eq!(reply.status, 0, "one client has its share");
     let bert = scene.realm.client("bert");
-    let mut other = bert.connect_from([127, 0, 0, 2].into(), scene.gate.address);
+    let mut other = connect_from_elsewhere(&bert, scene.gate.address);
     let reply = other.exchange(&get("/health", &bert.ticket("infer")));
     assert_eq!(reply.status, 200, "another client from elsewhere");
     drop(silent);

@@ -1,7 +1,7 @@
 //! A gate on a stand: the real program, a throw-away authority, and a daemon that does what a test says.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -163,23 +163,7 @@ impl Client {
         self.secure(stream, stage)
     }
 
-    /// A connection to the gate of `infer` that comes from `source`.
-    pub(crate) fn connect_from(&self, source: IpAddr, address: SocketAddr) -> Connection {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let stream = runtime.block_on(async {
-            let socket = tokio::net::TcpSocket::new_v4()?;
-            socket.bind(SocketAddr::new(source, 0))?;
-            socket.connect(address).await?.into_std()
-        });
-        let stream = stream.expect("a connection");
-        stream.set_nonblocking(false).expect("a blocking socket");
-        self.secure(stream, "infer")
-    }
-
-    fn secure(&self, stream: TcpStream, stage: &str) -> Connection {
+    pub(crate) fn secure(&self, stream: TcpStream, stage: &str) -> Connection {
         stream.set_nodelay(true).expect("no delay");
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
