@@ -4,14 +4,22 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use casemate_issuer::{confine, settings};
+use casemate_linux::memory;
+use casemate_linux::wiping::WipingAllocator;
+
+// The authority's and the tickets' keys pass through this heap; what is freed is wiped.
+#[global_allocator]
+static ALLOCATOR: WipingAllocator = WipingAllocator;
 
 fn main() -> ExitCode {
+    // An execution makes a process readable again for others of its user: first of all, that ends.
+    let hidden = memory::forbid_dumps();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_max_level(tracing::Level::INFO)
         .init();
-    match start() {
+    match hidden.map_err(Into::into).and_then(|()| start()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The one place where an error meets a reader: its whole chain, once.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use casemate_linux::memory;
 use casemate_linux::process::{Child, Command, Exit, Signal};
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::control::{self, ControlError, Lines, Sender};
 use crate::processes;
@@ -110,6 +111,8 @@ impl Helper {
                 what: what.clone(),
                 source,
             })?;
+        // They may hold keys.
+        let settings = Zeroizing::new(settings);
         let settings = memory::sealed_file("settings", &settings).map_err(descriptors)?;
         let (ours, theirs) = UnixStream::pair().map_err(descriptors)?;
         let (errors, errors_in) = io::pipe().map_err(descriptors)?;

@@ -39,11 +39,20 @@ mod view;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use casemate_linux::wiping::WipingAllocator;
 use clap::Parser as _;
 
 use crate::settings::{Arguments, Command, Settings};
 
+// Every key of the node passes through this heap; what is freed is wiped.
+#[global_allocator]
+static ALLOCATOR: WipingAllocator = WipingAllocator;
+
 fn main() -> ExitCode {
+    // Before anything is read that others must not see.
+    if let Err(error) = casemate_linux::memory::forbid_dumps() {
+        return complain(&error, EXIT_OURS);
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -9,6 +9,7 @@
 )]
 
 mod harness;
+mod hidden;
 mod login;
 mod mesh;
 mod provider;
