@@ -203,8 +203,8 @@ impl Issuer {
     /// Refuses a token or a subject that is remembered as revoked. An issuer that cannot be told is
     /// ended: its next start begins with the list.
     pub(crate) fn revoke(&self, revocation: Revocation) -> Result<(), AskIssuerError> {
-        let Revocation { at: _, jti, sub } = revocation;
-        let asked = self.ask(|id| wire::ToIssuer::Revoke(wire::Revoke { id, jti, sub }));
+        let revocation = on_the_wire(revocation);
+        let asked = self.ask(|id| wire::ToIssuer::RevokeAt(wire::RevokeAt { id, revocation }));
         match asked {
             Ok(_) => Ok(()),
             Err(error @ AskIssuerError::Refused(_)) => Err(error),
@@ -265,7 +265,11 @@ impl Issuer {
 
     /// Starts the process, tells it what it must know, and takes over watching it.
     fn launch(self: &Arc<Self>) -> Result<(), AskIssuerError> {
-        let settings = self.wire_settings();
+        let told = self.revoked();
+        let settings = wire::Startup {
+            settings: self.wire_settings(),
+            revocations: told.iter().cloned().map(on_the_wire).collect(),
+        };
         let listener = |copied: io::Result<OwnedFd>| {
             copied.map_err(|source| AskIssuerError::Listen {
                 address: self.settings.issuer_listen.to_string(),
@@ -324,8 +328,11 @@ impl Issuer {
             });
             state.revoked.clone()
         };
+        // What was revoked while it started.
         for revocation in revoked {
-            self.revoke(revocation)?;
+            if !told.contains(&revocation) {
+                self.revoke(revocation)?;
+            }
         }
         Ok(())
     }
@@ -352,6 +359,11 @@ impl Issuer {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn on_the_wire(revocation: Revocation) -> wire::Revocation {
+    let Revocation { at, jti, sub } = revocation;
+    wire::Revocation { at, jti, sub }
 }
 
 /// Takes the issuer's lines until its stream ends, or until one of them is not of its protocol.
