@@ -28,8 +28,8 @@ pub(crate) struct Line {
     pub(crate) ratio: String,
     /// What design section 8 asks for.
     pub(crate) bar: String,
-    /// Whether it is reached.
-    pub(crate) held: bool,
+    /// Whether it is reached; nothing when no bar was set.
+    pub(crate) held: Option<bool>,
 }
 
 impl Line {
@@ -50,7 +50,17 @@ impl Line {
             theirs: format!("{theirs:.2} {unit}"),
             ratio: format!("{ratio:.2}"),
             bar: format!("at most {at_most} x"),
-            held: ratio <= at_most,
+            held: Some(ratio <= at_most),
+        }
+    }
+
+    /// A cost that is told for its own sake: no bar was set.
+    pub(crate) fn told(what: &str, unit: &str, ours: f64, peer: &str, theirs: f64) -> Self {
+        let told = Self::cheaper(what, unit, ours, peer, theirs, f64::INFINITY);
+        Self {
+            bar: "none set".to_owned(),
+            held: None,
+            ..told
         }
     }
 
@@ -71,7 +81,7 @@ impl Line {
             theirs: format!("{theirs:.3} {unit}"),
             ratio: format!("{added:+.3} {unit}"),
             bar: format!("at most +{at_most} {unit}"),
-            held: added <= at_most,
+            held: Some(added <= at_most),
         }
     }
 }
@@ -104,7 +114,7 @@ pub(crate) fn measure(row: &Row) -> Vec<Line> {
                 theirs: String::new(),
                 ratio: String::new(),
                 bar: String::new(),
-                held: false,
+                held: Some(false),
             }]
         }
     }
@@ -162,6 +172,10 @@ fn machine() -> String {
     format!("{count} x {model}")
 }
 
-const fn word(held: bool) -> &'static str {
-    if held { "yes" } else { "no" }
+const fn word(held: Option<bool>) -> &'static str {
+    match held {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "-",
+    }
 }

@@ -8,7 +8,7 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use casemate_core::time::{Clock as _, SystemClock};
 use casemate_identity::authority::Authority;
 use casemate_identity::svid::{CertificateRequest, KeyPair, make_csr};
@@ -80,6 +80,15 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Line>> {
         Some(&credentials),
     )?);
     let direct = Target::Direct(upstream);
+    // Both enforce what they are compared in: the same request without its ticket is refused.
+    let mut bare = request(&node, &person)?;
+    bare.headers.retain(|(name, _)| name != "authorization");
+    for target in [&ours, &theirs] {
+        ensure!(
+            saturate(target, &bare, 1, 1).is_err(),
+            "a request without a ticket was answered"
+        );
+    }
     pin(gate, 0)?;
     pin(envoy.pid(), 0)?;
     pin(std::process::id(), 1)?;

@@ -62,6 +62,6 @@ fn line(row: &Value) -> anyhow::Result<Line> {
         theirs: format!("{peer:.2} {}", text("unit")),
         ratio: format!("{ratio:.2}"),
         bar: format!("at least {bar} x"),
-        held: ratio >= bar,
+        held: Some(ratio >= bar),
     })
 }
