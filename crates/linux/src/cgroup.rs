@@ -31,6 +31,8 @@ pub enum Hierarchy {
 pub struct Limits {
     /// Bytes of memory, with page cache and shared memory.
     pub memory_bytes: Option<u64>,
+    /// Bytes of swap beside them. Read where the kernel counts it; always set to none.
+    pub swap_bytes: Option<u64>,
     /// Processes and threads.
     pub processes: Option<u64>,
     /// Processors, in thousandths of one.
@@ -174,7 +176,18 @@ impl Group {
             "memory.limit_in_bytes"
         };
         // Version 1 says "no limit" with the largest number of pages that fits.
-        let memory_bytes = number(&self.read("memory", memory)?).filter(|bytes| *bytes < 1 << 60);
+        let bounded = |bytes: &u64| *bytes < 1 << 60;
+        let memory_bytes = number(&self.read("memory", memory)?).filter(bounded);
+        let swap_bytes = if unified {
+            self.read_if_there("memory", "memory.swap.max")?
+                .and_then(|text| number(&text))
+        } else {
+            // Here the limit is one on memory and swap together.
+            self.read_if_there("memory", "memory.memsw.limit_in_bytes")?
+                .and_then(|text| number(&text))
+                .filter(bounded)
+                .map(|both| both.saturating_sub(memory_bytes.unwrap_or(both)))
+        };
         let processes = number(&self.read("pids", "pids.max")?);
         let (quota, period) = if unified {
             let text = self.read("cpu", "cpu.max")?;
@@ -193,6 +206,7 @@ impl Group {
         };
         Ok(Limits {
             memory_bytes,
+            swap_bytes,
             processes,
             milli_cpus,
         })
@@ -363,6 +377,13 @@ impl Group {
         fs::read_to_string(self.file(controller, name)?)
     }
 
+    fn read_if_there(&self, controller: &str, name: &str) -> io::Result<Option<String>> {
+        match self.read(controller, name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
     fn write(&self, controller: &str, name: &str, value: &str) -> io::Result<()> {
         fs::write(self.file(controller, name)?, value)
     }
@@ -472,6 +493,7 @@ mod tests {
         group.create().unwrap();
         let limits = Limits {
             memory_bytes: Some(64 << 20),
+            swap_bytes: Some(0),
             processes: Some(17),
             milli_cpus: Some(1500),
         };
@@ -479,7 +501,16 @@ mod tests {
         let found = group.limits();
         group.remove().unwrap();
         set.unwrap();
-        assert_eq!(found.unwrap(), limits);
+        let found = found.unwrap();
+        // Kernels that do not count swap have no file for it.
+        let swap_bytes = found.swap_bytes.and(limits.swap_bytes);
+        assert_eq!(
+            found,
+            Limits {
+                swap_bytes,
+                ..limits
+            }
+        );
         assert!(!group.exists());
     }
 

@@ -171,6 +171,30 @@ fn not_understood(what: &str) -> io::Error {
     )
 }
 
+/// Whether this machine moves memory to swap.
+///
+/// # Errors
+/// When that cannot be told, also because the table of swap areas is covered by something empty.
+pub fn swaps() -> io::Result<bool> {
+    match std::fs::read_to_string("/proc/swaps") {
+        Ok(text) => parse_swaps(&text),
+        // A kernel that cannot swap has no such file.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn parse_swaps(text: &str) -> io::Result<bool> {
+    let mut lines = text.lines();
+    match lines.next() {
+        Some(header) if header.starts_with("Filename") => Ok(lines.next().is_some()),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "`/proc/swaps` is covered",
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,6 +204,14 @@ mod tests {
         let status = status("self").unwrap();
         assert_eq!(status.uids.len(), 4);
         assert!(status.seccomp_mode <= 2);
+    }
+
+    #[test]
+    fn an_empty_table_of_swap_areas_does_not_mean_that_there_are_none() {
+        let header = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n";
+        assert!(!parse_swaps(header).unwrap());
+        assert!(parse_swaps(&format!("{header}/swap file 1048572 0 -2\n")).unwrap());
+        assert!(parse_swaps("").is_err());
     }
 
     #[test]

@@ -87,6 +87,12 @@ pub enum PlanStageError {
         /// The least.
         least: u64,
     },
+    /// Weights in memory would be written to a disk.
+    #[error(
+        "this host swaps, and its control groups cannot keep a stage out of it; \
+             run `swapoff -a` or boot with `swapaccount=1`"
+    )]
+    Swap,
     /// A port that needs privilege or is none.
     #[error("port {0} cannot be served without privilege; use 1024 or above")]
     Port(u16),

@@ -16,7 +16,7 @@ use casemate_core::confinement::{
 use casemate_linux::cgroup::{Group, Limits, Statistics};
 use casemate_linux::namespace::{self, Kind};
 use casemate_linux::process::{self, Child, Exit, Signal};
-use casemate_linux::{memory, socket};
+use casemate_linux::{memory, proc, socket};
 
 use crate::bundle::{Bundle, PrepareBundleError};
 use crate::plan::{Plan, STAGE_USER};
@@ -446,6 +446,7 @@ fn check_limits(plan: &Plan, group: &Group) -> Result<(), RunStageError> {
     let resources = &plan.config.linux.resources;
     let planned = Limits {
         memory_bytes: Some(resources.memory.limit),
+        swap_bytes: Some(0),
         processes: Some(resources.pids.limit),
         milli_cpus: resources
             .cpu
@@ -453,7 +454,11 @@ fn check_limits(plan: &Plan, group: &Group) -> Result<(), RunStageError> {
             .saturating_mul(1000)
             .checked_div(resources.cpu.period),
     };
-    let found = group.limits().map_err(failed("read the control group"))?;
+    let mut found = group.limits().map_err(failed("read the control group"))?;
+    // Where the kernel does not limit swap, there must be none.
+    if found.swap_bytes.is_none() && !proc::swaps().map_err(failed("look for swap"))? {
+        found.swap_bytes = Some(0);
+    }
     // The kernel rounds memory down to whole pages, the largest of which have this size.
     let rounded = |limits: Limits| Limits {
         memory_bytes: limits.memory_bytes.map(|bytes| bytes / LARGEST_PAGE),

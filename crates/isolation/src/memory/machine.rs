@@ -28,7 +28,7 @@ pub(crate) const CHECKS: &[Check] = &[
         .control("the process ended by the signal"),
     check("ME-09", "swap", swap)
         .techniques(&["T1003"])
-        .tries("/proc/swaps is read")
+        .tries("/proc/swaps and the SwapTotal of /proc/meminfo are read")
         .open_means("weights may be written to a disk when memory is short")
         .control("/proc/self/status is read"),
     check("ME-10", "fresh pages", fresh_pages)
@@ -148,25 +148,35 @@ fn swap(trial: &mut Trial<'_>) {
         own.map(|_| String::new())
             .map_err(|errno| errno.to_string()),
     );
-    trial.step("/proc/swaps", |child| {
-        match primitive::read_file(child, "/proc/swaps", 4_096) {
-            Ok(content) => match content
-                .split(|byte| *byte == b'\n')
-                .skip(1)
-                .filter(|line| !line.is_empty())
-                .count()
-            {
-                0 => Outcome::Blocked(Layer::MissingNode, "the host has no swap".to_owned()),
-                count => Outcome::Unsure(format!(
-                    "the host has {count} swap areas; the group's swap limit shows only outside"
-                )),
-            },
-            Err(errno) => Outcome::Refused(
-                errno,
-                Via::call(libc::SYS_openat).path("/proc/swaps", libc::R_OK),
-            ),
-        }
+    trial.step("/proc/swaps and /proc/meminfo", |child| {
+        let read = |path| primitive::read_file(child, path, 4_096).unwrap_or_default();
+        judge_swap(&read("/proc/swaps"), &read("/proc/meminfo"))
     });
+}
+
+/// Sandboxes cover the table of swap areas with something empty, which says nothing about them; the
+/// sum of their sizes is told in another place.
+fn judge_swap(swaps: &[u8], memory: &[u8]) -> Outcome {
+    let (swaps, memory) = (
+        String::from_utf8_lossy(swaps),
+        String::from_utf8_lossy(memory),
+    );
+    let areas = swaps
+        .starts_with("Filename")
+        .then(|| swaps.lines().skip(1).count());
+    let total = memory.lines().find_map(|line| {
+        let size = line.strip_prefix("SwapTotal:")?.split_whitespace().next()?;
+        size.parse::<u64>().ok()
+    });
+    match (areas, total) {
+        (Some(0), None | Some(0)) | (None, Some(0)) => {
+            Outcome::Blocked(Layer::MissingNode, "the host has no swap".to_owned())
+        }
+        (None, None) => Outcome::Unsure("neither shows whether the host has swap".to_owned()),
+        (Some(_), _) | (None, Some(_)) => Outcome::Unsure(
+            "the host has swap; the group's limit on it shows only outside".to_owned(),
+        ),
+    }
 }
 
 fn fresh_pages(trial: &mut Trial<'_>) {
@@ -251,4 +261,37 @@ fn canary_memory(trial: &mut Trial<'_>) {
             }
         },
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_covered_table_of_swap_areas_is_no_proof_that_there_is_none() {
+        let header = b"Filename\tType\tSize\tUsed\tPriority\n".as_slice();
+        let area = b"Filename\tType\tSize\tUsed\tPriority\n/dev/sda2 partition 9 0 -2\n".as_slice();
+        let none = b"MemFree: 1 kB\nSwapTotal:       0 kB\n".as_slice();
+        let some = b"SwapTotal: 2097148 kB\n".as_slice();
+        for (swaps, memory) in [(header, none), (b"", none), (header, b"")] {
+            let outcome = judge_swap(swaps, memory);
+            assert!(
+                matches!(outcome, Outcome::Blocked(..)),
+                "{swaps:?} {memory:?}"
+            );
+        }
+        for (swaps, memory) in [
+            (b"".as_slice(), some),
+            (b"", b""),
+            (area, some),
+            (area, none),
+            (header, some),
+        ] {
+            let outcome = judge_swap(swaps, memory);
+            assert!(
+                matches!(outcome, Outcome::Unsure(_)),
+                "{swaps:?} {memory:?}"
+            );
+        }
+    }
 }

@@ -24,6 +24,9 @@ pub(super) fn check(request: &StageRequest) -> Result<(), PlanStageError> {
     if request.serves < 1024 {
         return Err(PlanStageError::Port(request.serves));
     }
+    if request.host.swaps && !request.host.swap_limit {
+        return Err(PlanStageError::Swap);
+    }
     let limits = &request.limits;
     let least = [
         ("memory", limits.memory_bytes, 16 << 20),

@@ -103,6 +103,8 @@ pub struct HostFacts {
     pub unified_cgroups: bool,
     /// Swap can be limited.
     pub swap_limit: bool,
+    /// Memory is moved to swap.
+    pub swaps: bool,
     /// No process here can have more open files.
     pub most_open_files: Option<u64>,
     /// No process here can lock more bytes of memory.
@@ -115,7 +117,7 @@ impl HostFacts {
     /// Looks at this host.
     ///
     /// # Errors
-    /// When no control groups are mounted.
+    /// When no control groups are mounted, or it cannot be told whether there is swap.
     pub fn detect() -> std::io::Result<Self> {
         use casemate_linux::cgroup::Hierarchy;
         let hierarchy = Hierarchy::detect()?;
@@ -128,6 +130,7 @@ impl HostFacts {
         let facts = Self {
             unified_cgroups: hierarchy.unified(),
             swap_limit,
+            swaps: casemate_linux::proc::swaps()?,
             most_open_files: None,
             most_locked_bytes: None,
             most_processes: None,

@@ -33,6 +33,7 @@ fn request() -> StageRequest {
         host: HostFacts {
             unified_cgroups: false,
             swap_limit: true,
+            swaps: true,
             most_open_files: None,
             most_locked_bytes: Some(8 << 20),
             most_processes: None,
@@ -284,4 +285,17 @@ fn what_the_launcher_keeps_is_not_planned_for_a_stage() {
             "{path}: {refusal}"
         );
     }
+}
+
+#[test]
+fn a_host_that_swaps_and_cannot_limit_it_gets_no_plan() {
+    let refusal = refused(|request| request.host.swap_limit = false);
+    assert_eq!(refusal, PlanStageError::Swap);
+    let mut request = request();
+    request.host.swap_limit = false;
+    request.host.swaps = false;
+    assert_eq!(
+        plan(&request).unwrap().config.linux.resources.memory.swap,
+        None
+    );
 }

@@ -159,3 +159,26 @@ fn other_limits_of_the_control_group_are_found_before_anything_runs() {
         assert!(matches!(error, RunStageError::Limits { .. }), "{error:?}");
     });
 }
+
+#[test]
+fn a_stage_that_may_swap_is_found_before_anything_runs() {
+    lab::run(3109, |lab| {
+        let request = lab.shell("echo served");
+        let planned = plan(&request).unwrap();
+        if !request.host.swap_limit {
+            println!("skipped: control groups do not limit swap here");
+            return;
+        }
+        let mut tampered = planned.clone();
+        tampered.config.linux.resources.memory.swap = Some(request.limits.memory_bytes * 2);
+        let network = lab.path("networks/stage");
+        casemate_linux::namespace::create_network(&network).unwrap();
+        let bundle =
+            casemate_sandbox::bundle::Bundle::prepare(&tampered, &lab.path("bundles/stage"))
+                .unwrap();
+        let error = casemate_sandbox::stage::create(&lab.runc, &planned, bundle, lab::Lab::null())
+            .unwrap_err();
+        lab.remove_network();
+        assert!(matches!(error, RunStageError::Limits { .. }), "{error:?}");
+    });
+}
