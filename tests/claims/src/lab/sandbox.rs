@@ -73,6 +73,7 @@ impl Lab {
             id,
             slot: 900,
             root: RootFileSystem::Image(image),
+            kept: Vec::new(),
             command: Vec::new(),
             environment: Vec::new(),
             directory: None,
