@@ -48,13 +48,15 @@ fn take(user: &User) -> io::Result<()> {
     if status != 0 {
         return Err(io::Error::last_os_error());
     }
-    // Neither call says whether it worked: the second answers what holds now.
-    // SAFETY: both take a number and no memory, and concern this thread only.
-    let (gid, uid) = unsafe {
-        libc::setfsgid(user.gid);
-        libc::setfsuid(user.uid);
-        (libc::setfsgid(u32::MAX), libc::setfsuid(u32::MAX))
-    };
+    // These calls answer what held before and never fail: an impossible number asks what holds.
+    // SAFETY: a number and no memory; this thread only. The same holds for the next three.
+    unsafe { libc::setfsgid(user.gid) };
+    // SAFETY: as above.
+    unsafe { libc::setfsuid(user.uid) };
+    // SAFETY: as above.
+    let gid = unsafe { libc::setfsgid(u32::MAX) };
+    // SAFETY: as above.
+    let uid = unsafe { libc::setfsuid(u32::MAX) };
     if u32::try_from(gid) != Ok(user.gid) || u32::try_from(uid) != Ok(user.uid) {
         return Err(io::ErrorKind::PermissionDenied.into());
     }

@@ -37,7 +37,8 @@ fn a_vault_that_reports_what_was_verified_is_believed() {
 
 #[test]
 fn a_vault_that_reports_anything_else_is_not() {
-    let lies: [(&str, fn(&mut Ready)); 9] = [
+    type Lie = fn(&mut Ready);
+    let lies: [(&str, Lie); 9] = [
         ("model", |ready| ready.model = "smollm2@2".parse().unwrap()),
         ("root digest", |ready| ready.root_digest.push('0')),
         ("seal digest", |ready| ready.seal_digest = "00".repeat(32)),
