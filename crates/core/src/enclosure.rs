@@ -154,6 +154,31 @@ pub struct Stage {
     pub resources: Resources,
 }
 
+impl Stage {
+    /// The first word or variable that the profile forbids, in the command and the environment that
+    /// will be executed, whoever gave them: an image brings its own.
+    #[must_use]
+    pub fn forbidden<'command>(
+        &self,
+        arguments: &'command [String],
+        environment: &'command [String],
+    ) -> Option<&'command str> {
+        let rules = &self.profile.environment;
+        let variable = |variable: &'command String| {
+            let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
+            let own = [&rules.require, &rules.default];
+            let given = own
+                .iter()
+                .any(|own| own.get(name).is_some_and(|own| own == value));
+            (rules.forbids(name) && !given).then_some(name)
+        };
+        self.profile
+            .flags
+            .forbidden_in(arguments)
+            .or_else(|| environment.iter().find_map(variable))
+    }
+}
+
 /// Root file system and command of a stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

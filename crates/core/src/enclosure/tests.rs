@@ -495,3 +495,32 @@ fn the_schema_has_exactly_the_keys_that_are_read() {
     }
     insta::assert_json_snapshot!(schema);
 }
+
+#[test]
+fn what_an_image_brings_is_held_to_the_profile_as_well() {
+    let mut stage = parse("/etc/casemate/chat.yaml", CHAT)
+        .unwrap_or_else(|found| panic!("{found}"))
+        .stages
+        .remove(0);
+    stage.profile.flags.forbid = vec!["--trust-remote-code".to_owned()];
+    stage.profile.environment.forbid = vec!["LD_*".to_owned()];
+    stage.profile.environment.require = [("OFFLINE".to_owned(), "1".to_owned())].into();
+    let found = |argument: &str, variable: &str| {
+        let arguments = ["/serve".to_owned(), argument.to_owned()];
+        let environment = ["PATH=/usr/bin".to_owned(), variable.to_owned()];
+        stage.forbidden(&arguments, &environment).map(str::to_owned)
+    };
+    assert_eq!(found("--port", "OFFLINE=1"), None);
+    for (argument, variable, forbidden) in [
+        (
+            "--trust-remote-code=true",
+            "A=b",
+            "--trust-remote-code=true",
+        ),
+        ("--port", "LD_PRELOAD=/x.so", "LD_PRELOAD"),
+        ("--port", "LD_PRELOAD", "LD_PRELOAD"),
+        ("--port", "OFFLINE=0", "OFFLINE"),
+    ] {
+        assert_eq!(found(argument, variable).as_deref(), Some(forbidden));
+    }
+}

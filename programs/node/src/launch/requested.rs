@@ -44,6 +44,19 @@ impl Requested {
                 .join(","),
         };
         let plan = stage_plan(ground, root)?;
+        let server = &plan.confinement.server;
+        if let Some(forbidden) = ground
+            .stage
+            .forbidden(&server.arguments, &server.environment)
+        {
+            let (stage, profile) = (&ground.stage.name, &ground.stage.profile.id);
+            return Err(Failure::new(
+                Code::ImageRefused,
+                format!(
+                    "stage `{stage}` would run with `{forbidden}`, which the profile `{profile}` forbids"
+                ),
+            ));
+        }
         host::check(&plan).map_err(|error| Failure::from_error(Code::SandboxFailed, &error))?;
         ground.board.planned(&plan.digest);
         let host = &ground.node.host;
