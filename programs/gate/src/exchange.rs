@@ -124,6 +124,13 @@ fn read(status: StatusCode, body: &[u8]) -> Result<TokenResponse, Refusal> {
             Err(Refusal::UpstreamError)
         };
     }
+    // The issuer is asked too often, or is about to answer again: not the caller's fault, and worth a retry.
+    if matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+    ) {
+        return Err(Refusal::Busy);
+    }
     if status.is_server_error() {
         return Err(Refusal::UpstreamError);
     }
@@ -144,3 +151,22 @@ fn read(status: StatusCode, body: &[u8]) -> Result<TokenResponse, Refusal> {
 const LONGEST: Duration = Duration::from_secs(5);
 /// A token that is about to expire is not shown any more.
 const MARGIN_SECONDS: u64 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_issuer_that_is_asked_too_often_is_busy_and_refuses_nobody() {
+        for status in [
+            StatusCode::TOO_MANY_REQUESTS,
+            StatusCode::SERVICE_UNAVAILABLE,
+        ] {
+            assert_eq!(read(status, b"{}").err(), Some(Refusal::Busy));
+        }
+        assert_eq!(
+            read(StatusCode::BAD_REQUEST, b"{}").err(),
+            Some(Refusal::NoTransaction)
+        );
+    }
+}
