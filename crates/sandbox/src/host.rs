@@ -42,10 +42,8 @@ pub enum OpenHostDirectoryError {
 /// # Errors
 /// See [`OpenHostDirectoryError`].
 pub fn check(plan: &Plan) -> Result<(), OpenHostDirectoryError> {
-    let directories = plan.root.host.iter();
-    directories
-        .map(|path| open(path, &plan.root.kept).map(drop))
-        .collect()
+    let mut directories = plan.root.host.iter();
+    directories.try_for_each(|path| open(path, &plan.root.kept).map(drop))
 }
 
 /// Opens the directory at `path`, which names each directory above it; `kept` and what is above or

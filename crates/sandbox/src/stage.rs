@@ -47,9 +47,9 @@ pub enum RunStageError {
     #[error("the control group's limits are {found:?}, planned are {planned:?}")]
     Limits {
         /// In the plan.
-        planned: Limits,
+        planned: Box<Limits>,
         /// In force.
-        found: Limits,
+        found: Box<Limits>,
     },
     /// The first process found another sandbox than planned.
     #[error("the sandbox is not the planned one: {}", list(.0))]
@@ -467,7 +467,10 @@ fn check_limits(plan: &Plan, group: &Group) -> Result<(), RunStageError> {
     if rounded(found) == rounded(planned) {
         Ok(())
     } else {
-        Err(RunStageError::Limits { planned, found })
+        Err(RunStageError::Limits {
+            planned: planned.into(),
+            found: found.into(),
+        })
     }
 }
 
