@@ -41,17 +41,28 @@ struct Inner {
     opened: BTreeMap<String, String>,
 }
 
+/// What the enclosure says of a stage, as the status shows it.
+#[derive(Debug, Default)]
+pub(crate) struct Declared {
+    pub(crate) profile: String,
+    pub(crate) listens: Vec<String>,
+    pub(crate) models: Vec<String>,
+}
+
 impl Board {
     pub(crate) fn new(
         enclosure: Name,
         stage: Name,
         spiffe_id: SpiffeId,
         log: StageLog,
-        profile: String,
-        listens: Vec<String>,
-        models: Vec<String>,
+        declared: Declared,
         held_back: HeldBack,
     ) -> Self {
+        let Declared {
+            profile,
+            listens,
+            models,
+        } = declared;
         let status = StageStatus {
             name: stage.to_string(),
             profile,

@@ -14,9 +14,7 @@ fn board(name: &str, held_back: &HeldBack) -> Board {
             .parse()
             .unwrap(),
         StageLog::create(&log).unwrap(),
-        "llama.cpp".to_owned(),
-        Vec::new(),
-        Vec::new(),
+        Declared::default(),
         held_back.clone(),
     )
 }

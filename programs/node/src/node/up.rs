@@ -14,7 +14,7 @@ use casemate_linux::socket;
 
 use super::{Node, issuer_failure};
 use crate::asker::Asker;
-use crate::board::Board;
+use crate::board::{Board, Declared};
 use crate::compile;
 use crate::failure::{Code, Failure};
 use crate::gate::Listeners;
@@ -196,9 +196,11 @@ impl Node {
             stage.name.clone(),
             enclosure.stage_id(&stage.name),
             StageLog::create(&log).map_err(internal)?,
-            stage.profile.id.to_string(),
-            listens,
-            stage.models.iter().map(ToString::to_string).collect(),
+            Declared {
+                profile: stage.profile.id.to_string(),
+                listens,
+                models: stage.models.iter().map(ToString::to_string).collect(),
+            },
             self.recorder.held_back(),
         ));
         let (orders, taken) = sync_channel(ORDERS);
