@@ -179,6 +179,7 @@ s = xllamacpp.Server(p); print('listening', flush=True); signal.pause()
         if let Some(prefix) = interpreter.ancestors().nth(2)
             && !prefix.starts_with("/usr")
         {
+            reachable(lab, prefix);
             directories.push(prefix.to_owned());
         }
         request.root = RootFileSystem::HostDirectories(directories);
@@ -390,4 +391,21 @@ fn a_directory_of_the_host_is_the_one_that_was_looked_at() {
         assert!(Bundle::prepare(&plan, &lab.path("bundles/second")).is_err());
         assert!(!lab.path("bundles/second").exists());
     });
+}
+
+/// Stages get no directory that is closed to others. Where the interpreter was installed in one, such
+/// as root's home, this test's own mount namespace shows it in an open one of the same name.
+fn reachable(lab: &Lab, directory: &Path) {
+    let closed = directory
+        .ancestors()
+        .filter(|path| fs::metadata(path).unwrap().permissions().mode() & 1 == 0)
+        .last();
+    let Some(closed) = closed else { return };
+    let held = lab.path("held");
+    fs::create_dir(&held).unwrap();
+    mount::bind(directory, &held, Flags::NONE).unwrap();
+    mount::memory(closed, 1 << 20, 0o755, Flags::NONE).unwrap();
+    fs::create_dir_all(directory).unwrap();
+    mount::bind(&held, directory, Flags::NONE).unwrap();
+    mount::unmount(&held).unwrap();
 }

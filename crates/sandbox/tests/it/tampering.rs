@@ -55,7 +55,7 @@ fn new_privileges_are_found() {
             // The runtime itself needs more calls then.
             plan.config.linux.seccomp.default_action = "SCMP_ACT_ALLOW";
         },
-        &["no_new_privs"],
+        &["no_new_privs", "calls not refused"],
     );
 }
 
