@@ -73,9 +73,9 @@ const WEAKENINGS: &[(&str, Weaken)] = &[
         }
     }),
     ("another user", |plan| plan.config.process.user.uid = 1001),
-    ("the host's name", |plan| {
+    ("the host's control groups", |plan| {
         forget(&mut plan.config.linux.namespaces, |namespace| {
-            namespace.kind == "uts"
+            namespace.kind == "cgroup"
         });
     }),
 ];

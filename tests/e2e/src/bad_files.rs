@@ -105,7 +105,7 @@ fn a_port_that_is_taken_is_named() {
 fn a_missing_runtime_is_named() {
     needs_host!();
     let outcome = up_with(&["--runtime", "/nonexistent/runc"], |_, _| {});
-    refused(&outcome, &["runc", "not installed", "fix:"]);
+    refused(&outcome, &["/nonexistent/runc", "fix:"]);
 }
 
 #[test]
