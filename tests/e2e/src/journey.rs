@@ -136,3 +136,22 @@ fn every_step_leaves_a_receipt_and_the_chain_verifies() {
     }
     scene.node.run_casemate(&["receipts", "verify"]).unwrap();
 }
+
+#[test]
+fn the_files_that_people_read_first_have_no_mistakes() {
+    needs_host!();
+    let root = casemate_testkit::programs::checkout();
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let (_, rest) = readme.split_once("```yaml\n").unwrap();
+    let (declared, _) = rest.split_once("```").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("readme.yaml");
+    std::fs::write(&file, declared).unwrap();
+    let programs = casemate_testkit::Programs::locate().unwrap();
+    for file in [file, root.join("examples/chat/enclosure.yaml")] {
+        let mut up = std::process::Command::new(programs.path("casemate"));
+        let output = up.args(["up", "--dry-run"]).arg(&file).output().unwrap();
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {words}", file.display());
+    }
+}
