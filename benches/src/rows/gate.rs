@@ -30,7 +30,7 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Line>> {
     node.run_casemate(&["up", &scenario.file().display().to_string()])?;
     let person = Person::log_in(&node, &provider, "bench", &["analysts"])?;
     let credentials = person.credentials()?;
-    let gate = gate_pid()?;
+    let gate = gate_pid(&node)?;
 
     let upstream = free_address()?;
     let server = Server(
@@ -162,13 +162,16 @@ impl Drop for Server {
     }
 }
 
-/// The one gate that runs.
-fn gate_pid() -> anyhow::Result<u32> {
+/// The one gate of this node.
+fn gate_pid(node: &Node) -> anyhow::Result<u32> {
+    let parent = format!("PPid:\t{}\n", node.pid().context("casemated")?);
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let path = entry?.path();
         let comm = fs::read_to_string(path.join("comm")).unwrap_or_default();
+        let status = fs::read_to_string(path.join("status")).unwrap_or_default();
         if comm.trim() == "casemate-gate"
+            && status.contains(&parent)
             && let Some(pid) = path
                 .file_name()
                 .and_then(|name| name.to_str()?.parse().ok())
@@ -178,7 +181,7 @@ fn gate_pid() -> anyhow::Result<u32> {
     }
     match found.as_slice() {
         [only] => Ok(*only),
-        _ => anyhow::bail!("{} gates run on this machine, not one", found.len()),
+        _ => anyhow::bail!("{} gates belong to this node, not one", found.len()),
     }
 }
 
