@@ -93,6 +93,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("casemate-weights", &["casemate-core", "casemate-linux"]),
     ("casemate-sandbox", &["casemate-core", "casemate-linux"]),
     ("casemate-isolation", &["casemate-core", "casemate-linux"]),
+    ("casemate-posture", &["casemate-core", "casemate-linux"]),
     // Programs: never each other.
     (
         "casemate-cli",
@@ -101,6 +102,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "casemate-core",
             "casemate-identity",
             "casemate-isolation",
+            "casemate-posture",
             "casemate-weights",
         ],
     ),

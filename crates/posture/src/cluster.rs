@@ -1,0 +1,320 @@
+//! Who can reach whom: services, ingresses, published ports and network policies, put together.
+//!
+//! Selectors and target ports are followed as Kubernetes does (labels, names of ports). What a template hides
+//! does not match; rules that need it say so.
+
+use crate::estate::Estate;
+use crate::kubernetes::{pairs, same_namespace};
+use crate::node::Node;
+use crate::place::Place;
+use crate::workload::{Resource, Workload};
+
+/// One way to a port of a workload.
+#[derive(Clone, Debug)]
+pub struct Exposure<'estate> {
+    /// How it is reached.
+    pub how: How,
+    /// The port inside the container; none when a name could not be followed.
+    pub port: Option<u16>,
+    /// Where the way is declared: the service's port, the ingress's back end, the published port.
+    pub place: Place,
+    /// The resource that declares it.
+    pub resource: &'estate Resource<'estate>,
+}
+
+/// How a port is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum How {
+    /// By every pod of the cluster that no policy stops.
+    ClusterService,
+    /// On a port of every node.
+    NodePort,
+    /// Through a load balancer, from outside unless it is an internal one.
+    LoadBalancer,
+    /// Through a load balancer that is marked internal, or that takes listed source ranges only.
+    InternalLoadBalancer,
+    /// Through an ingress, a route or a gateway.
+    Ingress,
+    /// On a port of the host that runs it (`hostPort`, compose `ports`, `-p`), on an address that others reach.
+    Host,
+    /// On a port of the host's loopback.
+    Loopback,
+    /// In the host's own network: every port the process opens.
+    HostNetwork,
+}
+
+impl How {
+    /// Whether somebody outside the cluster, or on another host, can come this way.
+    #[must_use]
+    pub const fn is_external(self) -> bool {
+        match self {
+            Self::NodePort | Self::LoadBalancer | Self::Ingress | Self::Host | Self::HostNetwork => true,
+            Self::ClusterService | Self::InternalLoadBalancer | Self::Loopback => false,
+        }
+    }
+
+    /// How it is said in a finding.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClusterService => "a ClusterIP Service",
+            Self::NodePort => "a NodePort Service",
+            Self::LoadBalancer => "a LoadBalancer Service",
+            Self::InternalLoadBalancer => "an internal LoadBalancer Service",
+            Self::Ingress => "an Ingress",
+            Self::Host => "a published host port",
+            Self::Loopback => "a port of the host's loopback",
+            Self::HostNetwork => "the host's network",
+        }
+    }
+}
+
+/// Whether a label selector (`matchLabels`, `matchExpressions`) selects `labels`. An empty one selects all.
+#[must_use]
+pub fn selects(selector: &Node, labels: &[(&str, &str)]) -> bool {
+    let value = |key: &str| labels.iter().find(|label| label.0 == key).map(|label| label.1);
+    let by_labels = pairs(selector.get("matchLabels"))
+        .iter()
+        .all(|(key, wanted)| value(key) == Some(*wanted));
+    let by_expressions = selector.list("matchExpressions").iter().all(|one| {
+        let key = one.text_at("key").unwrap_or("");
+        let listed = |found: &str| one.list("values").iter().any(|item| item.text() == Some(found));
+        match one.text_at("operator") {
+            Some("In") => value(key).is_some_and(listed),
+            Some("NotIn") => !value(key).is_some_and(listed),
+            Some("Exists") => value(key).is_some(),
+            Some("DoesNotExist") => value(key).is_none(),
+            _ => false,
+        }
+    });
+    by_labels && by_expressions
+}
+
+/// Whether a service selects the pods of a workload.
+#[must_use]
+pub fn service_selects(service: &Resource<'_>, workload: &Workload<'_>) -> bool {
+    let selector = pairs(service.node.at(&["spec", "selector"]));
+    !selector.is_empty()
+        && same_namespace(service, &workload.resource)
+        && selector.iter().all(|wanted| workload.labels.contains(wanted))
+}
+
+/// Every way to the ports of a workload that the documents declare.
+#[must_use]
+pub fn exposures<'estate>(
+    estate: &'estate Estate<'_>,
+    workload: &'estate Workload<'_>,
+) -> Vec<Exposure<'estate>> {
+    let mut found = Vec::new();
+    if workload.pod.boolean_at("hostNetwork") == Some(true)
+        || workload.pod.text_at("network_mode") == Some("host")
+    {
+        let place = workload
+            .pod
+            .get("hostNetwork")
+            .or_else(|| workload.pod.get("network_mode"))
+            .map_or(workload.resource.place, |node| node.place);
+        found.push(Exposure {
+            how: How::HostNetwork,
+            port: None,
+            place,
+            resource: &workload.resource,
+        });
+    }
+    for port in workload.containers.iter().flat_map(|one| &one.ports) {
+        if let Some(published) = &port.published {
+            let remote = published.is_remote();
+            found.push(Exposure {
+                how: if remote { How::Host } else { How::Loopback },
+                port: Some(port.number),
+                place: port.place,
+                resource: &workload.resource,
+            });
+        }
+    }
+    for service in estate
+        .of_kind("Service")
+        .filter(|service| service_selects(service, workload))
+    {
+        let how = service_kind(service);
+        for port in service.node.at(&["spec", "ports"]).map_or(&[][..], Node::items) {
+            let number = target_port(port, workload);
+            found.push(Exposure {
+                how,
+                port: number,
+                place: port.get("targetPort").or_else(|| port.get("port")).unwrap_or(port).place,
+                resource: service,
+            });
+            for (resource, place) in routes_to(estate, service, port) {
+                found.push(Exposure {
+                    how: How::Ingress,
+                    port: number,
+                    place,
+                    resource,
+                });
+            }
+        }
+    }
+    found
+}
+
+/// How a service is reached.
+#[must_use]
+pub fn service_kind(service: &Resource<'_>) -> How {
+    let spec = service.node.get("spec");
+    match spec.and_then(|spec| spec.text_at("type")) {
+        Some("NodePort") => How::NodePort,
+        Some("LoadBalancer") => {
+            let annotations = pairs(service.node.at(&["metadata", "annotations"]));
+            let internal = annotations.iter().any(|(key, value)| {
+                (key.contains("load-balancer-internal") || key.contains("load-balancer-scheme") || key.contains("load-balancer-type"))
+                    && matches!(value.to_ascii_lowercase().as_str(), "true" | "internal" | "0.0.0.0/0")
+            });
+            let ranges = spec.map_or(&[][..], |spec| spec.list("loadBalancerSourceRanges"));
+            let narrow = !ranges.is_empty()
+                && ranges.iter().all(|range| !matches!(range.text(), Some("0.0.0.0/0" | "::/0") | None));
+            if internal || narrow {
+                How::InternalLoadBalancer
+            } else {
+                How::LoadBalancer
+            }
+        }
+        _ => How::ClusterService,
+    }
+}
+
+/// The container port that a service's port leads to.
+fn target_port(port: &Node, workload: &Workload<'_>) -> Option<u16> {
+    let target = port.get("targetPort").or_else(|| port.get("port"))?;
+    let text = target.text()?;
+    text.parse().ok().or_else(|| {
+        workload
+            .containers
+            .iter()
+            .flat_map(|container| &container.ports)
+            .find(|own| own.name == Some(text))
+            .map(|own| own.number)
+    })
+}
+
+/// Ingresses, OpenShift routes and gateway routes that lead to a port of a service.
+fn routes_to<'estate>(
+    estate: &'estate Estate<'_>,
+    service: &Resource<'_>,
+    port: &Node,
+) -> Vec<(&'estate Resource<'estate>, Place)> {
+    let mut found = Vec::new();
+    for resource in &estate.resources {
+        let back_end_keys: &[&str] = match resource.kind {
+            "Ingress" => &["service", "backend", "defaultBackend"],
+            "Route" => &["to"],
+            "HTTPRoute" | "GRPCRoute" | "TCPRoute" | "TLSRoute" => &["backendRefs"],
+            "VirtualService" => &["destination"],
+            _ => continue,
+        };
+        if !same_namespace(resource, service) {
+            continue;
+        }
+        let mut place = None;
+        resource.node.walk(&mut |node| {
+            for key in back_end_keys {
+                let Some(value) = node.get(key) else { continue };
+                for back_end in std::iter::once(value).chain(value.items()) {
+                    let named = back_end
+                        .text_at("name")
+                        .or_else(|| back_end.text_at("host"))
+                        .map(|name| name.split('.').next().unwrap_or(name));
+                    if named == Some(service.name) && leads_to(back_end, port) {
+                        place.get_or_insert(back_end.place);
+                    }
+                }
+            }
+        });
+        if let Some(place) = place {
+            found.push((resource, place));
+        }
+    }
+    found
+}
+
+/// Whether a back end names this port of the service; one that names none leads to all.
+fn leads_to(back_end: &Node, port: &Node) -> bool {
+    let Some(named) = back_end.get("port") else {
+        return true;
+    };
+    let wanted = named
+        .text()
+        .or_else(|| named.text_at("number"))
+        .or_else(|| named.text_at("name"));
+    wanted.is_none() || wanted == port.text_at("port") || wanted == port.text_at("name")
+}
+
+/// Which directions of a workload's traffic some `NetworkPolicy` restricts.
+#[derive(Clone, Debug, Default)]
+pub struct Policies<'estate> {
+    /// Policies that select it and restrict what comes in.
+    pub ingress: Vec<&'estate Resource<'estate>>,
+    /// Policies that select it and restrict what goes out.
+    pub egress: Vec<&'estate Resource<'estate>>,
+}
+
+/// The Kubernetes, Cilium and Calico policies that select a workload.
+#[must_use]
+pub fn policies<'estate>(
+    estate: &'estate Estate<'_>,
+    workload: &Workload<'_>,
+) -> Policies<'estate> {
+    let mut found = Policies::default();
+    for policy in &estate.resources {
+        let cluster_wide = matches!(
+            policy.kind,
+            "CiliumClusterwideNetworkPolicy" | "GlobalNetworkPolicy"
+        );
+        let known = matches!(policy.kind, "NetworkPolicy" | "CiliumNetworkPolicy") || cluster_wide;
+        if !known || !(cluster_wide || same_namespace(policy, &workload.resource)) {
+            continue;
+        }
+        let Some(spec) = policy.node.get("spec") else {
+            continue;
+        };
+        let selected = match spec.get("podSelector").or_else(|| spec.get("endpointSelector")) {
+            Some(selector) => selects(selector, &workload.labels),
+            // Calico's selectors are expressions; one that is absent selects all.
+            None => spec.get("selector").is_none_or(|selector| {
+                matches!(selector.text(), Some("all()" | "")) || calico_selects(selector, &workload.labels)
+            }),
+        };
+        if !selected {
+            continue;
+        }
+        let types: Vec<&str> = spec
+            .list("policyTypes")
+            .iter()
+            .chain(spec.list("types"))
+            .filter_map(Node::text)
+            .collect();
+        let has = |key: &str| spec.entries().iter().any(|entry| entry.key == key);
+        // Without types a policy restricts what comes in, and what goes out when it says anything about it.
+        let ingress = if types.is_empty() { policy.kind == "NetworkPolicy" || has("ingress") } else { types.contains(&"Ingress") };
+        let egress = if types.is_empty() { has("egress") } else { types.contains(&"Egress") };
+        if ingress {
+            found.ingress.push(policy);
+        }
+        if egress {
+            found.egress.push(policy);
+        }
+    }
+    found
+}
+
+/// The simplest of Calico's expressions: `key == 'value'` joined by `&&`.
+fn calico_selects(selector: &Node, labels: &[(&str, &str)]) -> bool {
+    selector.text().is_some_and(|text| {
+        text.split("&&").all(|part| {
+            part.split_once("==").is_some_and(|(key, value)| {
+                let value = value.trim().trim_matches(['\'', '"']);
+                labels.contains(&(key.trim(), value))
+            })
+        })
+    })
+}

@@ -1,0 +1,23 @@
+//! What is wrong with a deployment, before it runs.
+//!
+//! Documents go in (manifests, compose files, `docker run` lines, image and toolkit configuration, model
+//! folders), findings come out. Nothing here opens a socket, and nothing runs what it reads.
+//!
+//! Read in this order: [`node`] (a document as a tree in which every value knows its place), [`yaml`] (text to
+//! trees), [`estate`] (everything that was read together: workloads, services, policies, roles), [`rule`]
+//! (what a rule is and how it reports), [`catalogue`] (every rule there is), [`scan`] (the whole way).
+
+pub mod catalogue;
+pub mod cluster;
+mod compose;
+pub mod estate;
+pub mod input;
+mod kubernetes;
+pub mod node;
+pub mod place;
+pub mod rule;
+mod rules;
+pub mod scan;
+mod server;
+pub mod workload;
+pub mod yaml;

@@ -1,0 +1,148 @@
+//! The whole way: texts in, findings out.
+
+use crate::catalogue;
+use crate::estate::{Document, Estate, Kind};
+use crate::place::{FileId, Files, Place};
+use crate::rule::{Case, Check, Finding, NotEvaluable, Rule, Sink};
+use crate::yaml;
+
+/// What was read and could be understood.
+#[derive(Debug, Default)]
+pub struct Corpus {
+    /// The texts.
+    pub files: Files,
+    /// The documents.
+    pub documents: Vec<Document>,
+    /// What could not be read, each with its place.
+    pub errors: Vec<ReadError>,
+    /// Documents that are nothing we know.
+    pub not_evaluable: Vec<NotEvaluable>,
+}
+
+/// Something that could not be read. The rest is scanned all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadError {
+    /// The file, as it is named in reports.
+    pub file: String,
+    /// Where in it; line 0 for the whole file.
+    pub place: Place,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl Corpus {
+    /// Reads a YAML or JSON text.
+    pub fn add_yaml(&mut self, name: &str, text: &str) -> FileId {
+        let file = self.files.add(name, text);
+        let stream = yaml::read(file, text);
+        for root in stream.documents {
+            self.add_document(Document::of(file, root));
+        }
+        if let Some(error) = stream.error {
+            if text.contains("{{") {
+                self.not_evaluable.push(NotEvaluable {
+                    rule: None,
+                    place: error.place,
+                    resource: String::new(),
+                    message: "a template that is not rendered yet: scan what `helm template` prints"
+                        .to_owned(),
+                });
+            } else {
+                self.errors.push(ReadError {
+                    file: name.to_owned(),
+                    place: error.place,
+                    message: error.message,
+                });
+            }
+        }
+        file
+    }
+
+    /// Takes a document; one of no known kind is said.
+    pub fn add_document(&mut self, document: Document) {
+        if document.kind == Kind::Unknown {
+            self.not_evaluable.push(NotEvaluable {
+                rule: None,
+                place: document.root.place,
+                resource: String::new(),
+                message: "not a kind of document that is known here".to_owned(),
+            });
+        } else {
+            self.documents.push(document);
+        }
+    }
+}
+
+/// What a scan says.
+#[derive(Debug, Default)]
+pub struct Judgement {
+    /// What is wrong, in the order of the files.
+    pub findings: Vec<Finding>,
+    /// What could not be told.
+    pub not_evaluable: Vec<NotEvaluable>,
+}
+
+/// Judges everything in `estate` by every rule.
+#[must_use]
+pub fn judge(estate: &Estate<'_>) -> Judgement {
+    let mut judgement = Judgement::default();
+    for rule in catalogue::all() {
+        judge_by(rule, estate, &mut judgement);
+    }
+    judgement
+        .findings
+        .sort_by(|one, other| (one.place, one.rule, &one.subject).cmp(&(other.place, other.rule, &other.subject)));
+    judgement
+        .not_evaluable
+        .sort_by(|one, other| (one.place, one.rule).cmp(&(other.place, other.rule)));
+    judgement
+        .not_evaluable
+        .dedup_by(|one, other| (one.place, one.rule, &one.message) == (other.place, other.rule, &other.message));
+    judgement
+}
+
+fn judge_by(rule: &'static Rule, estate: &Estate<'_>, into: &mut Judgement) {
+    let mut sink = Sink::new(rule, &mut into.findings, &mut into.not_evaluable);
+    for check in rule.checks {
+        match check {
+            Check::Container(look) => {
+                for workload in &estate.workloads {
+                    for container in &workload.containers {
+                        sink.about(format!("{}/{}", workload.resource.title(), container.name));
+                        let case = Case {
+                            container,
+                            workload,
+                            estate,
+                        };
+                        look(&case, &mut sink);
+                    }
+                }
+            }
+            Check::Workload(look) => {
+                for workload in &estate.workloads {
+                    sink.about_resource(&workload.resource);
+                    look(workload, estate, &mut sink);
+                }
+            }
+            Check::Estate(look) => {
+                sink.about("");
+                look(estate, &mut sink);
+            }
+            Check::Image(look) => each(Kind::ImageConfiguration, estate, *look, &mut sink),
+            Check::Toolkit(look) => each(Kind::Toolkit, estate, *look, &mut sink),
+            Check::Model(look) => each(Kind::Model, estate, *look, &mut sink),
+        }
+    }
+}
+
+fn each(
+    kind: Kind,
+    estate: &Estate<'_>,
+    look: fn(&Document, &mut Sink<'_>),
+    sink: &mut Sink<'_>,
+) {
+    for document in estate.documents_of(kind) {
+        sink.about(estate.files.name(document.file));
+        look(document, sink);
+    }
+}

@@ -1,0 +1,87 @@
+use super::*;
+use crate::place::Files;
+
+fn stream(text: &str) -> (Files, Stream) {
+    let mut files = Files::default();
+    let file = files.add("test.yaml", text);
+    let stream = read(file, text);
+    (files, stream)
+}
+
+#[test]
+fn every_value_knows_its_bytes() {
+    let text = "# c\na:\n  - name: \"x y\" # why\n    list: [1, two]\n    ü: ñandú  \n  - {k: v}\nb: |\n  text\nlast: 1\n";
+    let (files, stream) = stream(text);
+    assert!(stream.error.is_none());
+    let root = &stream.documents[0];
+    let first = &root.list("a")[0];
+    let shown = |node: &Node| files.text(node.place).to_owned();
+    assert_eq!(shown(first.get("name").unwrap()), "\"x y\"");
+    assert_eq!(shown(first.get("list").unwrap()), "[1, two]");
+    assert_eq!(shown(&first.list("list")[1]), "two");
+    assert_eq!(shown(first.get("ü").unwrap()), "ñandú");
+    assert_eq!(shown(&root.list("a")[1]), "{k: v}");
+    assert_eq!(shown(root.get("last").unwrap()), "1");
+    assert_eq!(first.get("name").unwrap().place.line, 3);
+    assert_eq!(first.get("name").unwrap().place.column, 11);
+}
+
+#[test]
+fn documents_aliases_and_merge_keys_are_read() {
+    let (_, stream) = stream(
+        "base: &base {a: 1, b: 2}\nuse: {<<: *base, b: 3}\nscalar: &s hello\nagain: *s\n---\n---\nkind: Second\n",
+    );
+    assert!(stream.error.is_none(), "{:?}", stream.error);
+    assert_eq!(stream.documents.len(), 2);
+    let used = stream.documents[0].get("use").unwrap();
+    assert_eq!((used.text_at("a"), used.text_at("b")), (Some("1"), Some("3")));
+    assert_eq!(stream.documents[0].text_at("again"), Some("hello"));
+    assert_eq!(stream.documents[1].text_at("kind"), Some("Second"));
+}
+
+#[test]
+fn a_bomb_of_aliases_is_refused_quickly() {
+    let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let before = level - 1;
+        text.push_str(&format!(
+            "a{level}: &a{level} [*a{before}, *a{before}, *a{before}, *a{before}, *a{before}, *a{before}, *a{before}, *a{before}, *a{before}]\n"
+        ));
+    }
+    let started = std::time::Instant::now();
+    let (_, stream) = stream(&text);
+    assert!(stream.error.unwrap().message.contains("aliases"));
+    assert!(started.elapsed().as_secs() < 20);
+}
+
+#[test]
+fn an_alias_that_holds_itself_is_refused() {
+    let (_, stream) = stream("a: &a\n  b: *a\n");
+    assert!(stream.error.unwrap().message.contains("hold itself"));
+}
+
+#[test]
+fn depth_is_bounded() {
+    let (_, stream) = stream(&"[".repeat(10_000));
+    let message = stream.error.unwrap().message;
+    assert!(message.contains("deep") || message.contains("not YAML"), "{message}");
+    let (_, stream) = self::stream(&"- ".repeat(10_000));
+    assert!(stream.error.is_some());
+}
+
+#[test]
+fn a_mistake_keeps_the_documents_before_it() {
+    let (_, stream) = stream("kind: A\n---\nkind: B\n---\na: [\n");
+    assert_eq!(stream.documents.len(), 2);
+    let error = stream.error.unwrap();
+    assert!(error.message.contains("not YAML"), "{}", error.message);
+}
+
+#[test]
+fn json_is_read() {
+    let (_, stream) = stream("{\"kind\": \"Pod\", \"spec\": {\"hostIPC\": true}}");
+    assert_eq!(
+        stream.documents[0].at(&["spec", "hostIPC"]).and_then(Node::boolean),
+        Some(true)
+    );
+}
