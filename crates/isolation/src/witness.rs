@@ -83,6 +83,14 @@ pub enum StartWitnessError {
         /// Why not.
         source: io::Error,
     },
+    /// A canary that others could share by accident could not be made, though the host has such objects.
+    #[error("cannot make the canary {what}; `ipcs` and the files of an mqueue mount show who holds how many")]
+    MakeShared {
+        /// A segment or a queue.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
     /// The canary process could not be started.
     #[error("cannot start the canary process")]
     StartProcess(#[source] io::Error),
@@ -200,12 +208,13 @@ impl Witness {
         })?;
         let secret = derive("memory");
         let name = format!("cm-{short}");
-        let memory =
-            HeldMemory::start(&name, secret.as_bytes()).map_err(StartWitnessError::StartProcess)?;
         let key = i32::from_str_radix(&derive("segment").chars().take(7).collect::<String>(), 16)
             .unwrap_or(1);
-        let segment = HeldSegment::make(key).ok();
-        let queue = HeldQueue::make(&format!("/casemate-canary-{short}")).ok();
+        let segment = where_supported("shared memory segment", HeldSegment::make(key))?;
+        let queue = HeldQueue::make(&format!("/casemate-canary-{short}"));
+        let queue = where_supported("message queue", queue)?;
+        let memory = HeldMemory::start(&name, secret.as_bytes(), segment.as_ref(), queue.as_ref())
+            .map_err(StartWitnessError::StartProcess)?;
         let canaries = Canaries {
             token,
             endpoints,
@@ -268,6 +277,18 @@ impl Drop for Witness {
         // A file that is gone already is as good.
         drop(fs::remove_file(&self.file));
         drop(fs::remove_file(&self.socket));
+    }
+}
+
+/// `None` where the kernel was built without such objects.
+fn where_supported<T>(
+    what: &'static str,
+    made: io::Result<T>,
+) -> Result<Option<T>, StartWitnessError> {
+    match made {
+        Ok(made) => Ok(Some(made)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(None),
+        Err(source) => Err(StartWitnessError::MakeShared { what, source }),
     }
 }
 

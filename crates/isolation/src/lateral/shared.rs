@@ -70,7 +70,9 @@ fn shared_memory(trial: &mut Trial<'_>) {
     }
     control_or_filter(trial, "an own segment", number, own);
     match trial.scene.order.canaries.shared_memory_key {
-        None => trial.step("no canary was named", |_| Outcome::Unsure(String::new())),
+        None => trial.step("the host has no segments", |_| {
+            Outcome::Absent("shmget() is not in this kernel".to_owned())
+        }),
         Some(key) => trial.step(format_args!("key {key}"), |child| {
             match child.call(number, [key.into(), 0.into(), 0.into()]) {
                 Ok(_) => Outcome::Open("the segment is there".to_owned()),
@@ -125,7 +127,9 @@ fn queues(trial: &mut Trial<'_>) {
     }
     control_or_filter(trial, "an own queue", number, own);
     match trial.scene.order.canaries.message_queue.clone() {
-        None => trial.step("no canary was named", |_| Outcome::Unsure(String::new())),
+        None => trial.step("the host has no queues", |_| {
+            Outcome::Absent("mq_open() is not in this kernel".to_owned())
+        }),
         Some(name) => trial.step(format_args!("queue {name}"), |child| {
             match open(child, name.trim_start_matches('/'), libc::O_RDONLY) {
                 Ok(_) => Outcome::Open("the queue is there".to_owned()),

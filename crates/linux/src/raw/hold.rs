@@ -1,5 +1,9 @@
 //! Objects that are kept alive so that others may try to reach them: memory of a process, a System V
 //! segment, a message queue. Each goes away when its value is dropped.
+//!
+//! The kernel keeps segments and queues when the process that made them is killed, and counts them
+//! against its user until no more can be made. So the process of [`HeldMemory`] removes those that it was
+//! told of when its starter is gone, however that came about.
 
 use std::ffi::CString;
 use std::io;
@@ -18,11 +22,17 @@ pub struct HeldMemory {
 }
 
 impl HeldMemory {
-    /// Forks a process named `name` (15 bytes are kept) with `bytes` in its memory.
+    /// Forks a process named `name` (15 bytes are kept) with `bytes` in its memory. It holds no descriptor
+    /// of ours, and removes `segment` and `queue` if we end without dropping them.
     ///
     /// # Errors
     /// When there is no memory, pipe or process to be had.
-    pub fn start(name: &str, bytes: &[u8]) -> io::Result<Self> {
+    pub fn start(
+        name: &str,
+        bytes: &[u8],
+        segment: Option<&HeldSegment>,
+        queue: Option<&HeldQueue>,
+    ) -> io::Result<Self> {
         let name = CString::new(name)?;
         let (wait_end, leash) = pipe_with(PipeFlags::CLOEXEC)?;
         let length = bytes.len().max(1);
@@ -45,7 +55,7 @@ impl HeldMemory {
         // SAFETY: the child calls only async-signal-safe functions and leaves by `_exit`.
         let pid = unsafe { libc::fork() };
         if pid == 0 {
-            keep_still(&name, leash.as_raw_fd(), wait_end.as_raw_fd());
+            keep_still(&name, wait_end.as_raw_fd(), segment, queue);
         }
         let forked = if pid > 0 {
             Ok(())
@@ -92,9 +102,17 @@ impl Drop for HeldMemory {
     }
 }
 
-fn keep_still(name: &CString, leash: i32, wait_end: i32) -> ! {
-    // SAFETY: closing our copy of the leash leaves the starter as its only holder.
-    unsafe { libc::close(leash) };
+/// Only async-signal-safe calls: other threads of ours may have held locks at the fork.
+fn keep_still(
+    name: &CString,
+    wait_end: i32,
+    segment: Option<&HeldSegment>,
+    queue: Option<&HeldQueue>,
+) -> ! {
+    close_all_but(wait_end);
+    // What ends the starter's group (a terminal's Ctrl-C, a supervisor) must not end this before it tidied.
+    // SAFETY: setsid takes no argument; a failure leaves the group as it was.
+    unsafe { libc::setsid() };
     // SAFETY: PR_SET_NAME reads a text with its ending zero, which `name` is.
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
     let mut byte = 0_u8;
@@ -102,10 +120,27 @@ fn keep_still(name: &CString, leash: i32, wait_end: i32) -> ! {
         // SAFETY: one byte is read into a place for one byte.
         let count = unsafe { libc::read(wait_end, (&raw mut byte).cast(), 1) };
         if count == 0 {
+            if let Some(segment) = segment {
+                segment.remove();
+            }
+            if let Some(queue) = queue {
+                queue.remove();
+            }
             // SAFETY: `_exit` ends the process and touches no memory of ours.
             unsafe { libc::_exit(0) };
         }
     }
+}
+
+/// Sockets of a starter that was killed must not stay open here, nor the leash of another such process.
+fn close_all_but(kept: i32) {
+    let kept = kept.unsigned_abs();
+    if kept > 0 {
+        // SAFETY: close_range reads no memory; nothing of this process uses the descriptors.
+        unsafe { libc::syscall(libc::SYS_close_range, 0, kept - 1, 0) };
+    }
+    // SAFETY: as above.
+    unsafe { libc::syscall(libc::SYS_close_range, kept + 1, u32::MAX, 0) };
 }
 
 /// A System V shared memory segment with a key.
@@ -135,12 +170,16 @@ impl HeldSegment {
     pub const fn key(&self) -> i32 {
         self.key
     }
+
+    fn remove(&self) {
+        // SAFETY: IPC_RMID takes no buffer.
+        unsafe { libc::shmctl(self.id, libc::IPC_RMID, std::ptr::null_mut()) };
+    }
 }
 
 impl Drop for HeldSegment {
     fn drop(&mut self) {
-        // SAFETY: IPC_RMID takes no buffer.
-        unsafe { libc::shmctl(self.id, libc::IPC_RMID, std::ptr::null_mut()) };
+        self.remove();
     }
 }
 
@@ -152,20 +191,25 @@ pub struct HeldQueue {
 }
 
 impl HeldQueue {
-    /// Makes a small queue named `name`, which starts with a slash.
+    /// Makes a queue named `name`, which starts with a slash, for one message of one byte: the default size
+    /// would use up a tenth of what all processes of this user may have.
     ///
     /// # Errors
     /// When the name is taken or the kernel has no queues.
     pub fn make(name: &str) -> io::Result<Self> {
         let name = CString::new(name)?;
         let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDONLY | libc::O_CLOEXEC;
-        // SAFETY: the name ends with a zero; the attributes may be null.
+        // SAFETY: a structure of integers may be all zero.
+        let mut attributes: libc::mq_attr = unsafe { std::mem::zeroed() };
+        attributes.mq_maxmsg = 1;
+        attributes.mq_msgsize = 1;
+        // SAFETY: the name ends with a zero; the attributes are valid for the length of the call.
         let queue = unsafe {
             libc::mq_open(
                 name.as_ptr(),
                 flags,
                 0o666,
-                std::ptr::null::<libc::mq_attr>(),
+                &raw const attributes,
             )
         };
         if queue < 0 {
@@ -184,11 +228,15 @@ impl HeldQueue {
     pub fn name(&self) -> String {
         self.name.to_string_lossy().into_owned()
     }
+
+    fn remove(&self) {
+        // SAFETY: the name ends with a zero.
+        unsafe { libc::mq_unlink(self.name.as_ptr()) };
+    }
 }
 
 impl Drop for HeldQueue {
     fn drop(&mut self) {
-        // SAFETY: the name ends with a zero.
-        unsafe { libc::mq_unlink(self.name.as_ptr()) };
+        self.remove();
     }
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::hold::HeldMemory;
+use super::hold::{HeldMemory, HeldQueue, HeldSegment};
 use super::*;
 
 const LIMIT: Duration = Duration::from_secs(5);
@@ -87,10 +87,42 @@ fn the_32_bit_entry_point_answers_or_is_absent() {
 
 #[test]
 fn held_memory_is_in_another_process_and_goes_with_its_value() {
-    let held = HeldMemory::start("held-memory", b"a secret").unwrap();
+    let held = HeldMemory::start("held-memory", b"a secret", None, None).unwrap();
     let comm = std::fs::read_to_string(format!("/proc/{}/comm", held.pid())).unwrap();
     assert!(!comm.is_empty() && held.length() == 8 && held.address() != 0);
     let pid = held.pid();
     drop(held);
     assert!(!std::path::Path::new(&format!("/proc/{pid}/comm")).exists());
+}
+
+#[test]
+fn a_killed_starter_leaves_no_segment_and_no_queue() {
+    let key = i32::try_from(std::process::id()).unwrap() | 0x4000_0000;
+    let name = format!("/casemate-test-{}", std::process::id());
+    let end = run_in_child(LIMIT, |_child| {
+        let segment = HeldSegment::make(key).unwrap();
+        let queue = HeldQueue::make(&name).unwrap();
+        let memory = HeldMemory::start("held", b"x", Some(&segment), Some(&queue)).unwrap();
+        let comm = format!("/proc/{}/comm", memory.pid());
+        while std::fs::read_to_string(&comm).unwrap() != "held\n" {
+            std::thread::yield_now();
+        }
+        // SAFETY: raise takes no pointer.
+        unsafe { libc::raise(libc::SIGKILL) };
+    })
+    .unwrap();
+    assert!(matches!(
+        end.outcome,
+        ChildOutcome::Killed { signal: 9, .. }
+    ));
+    let started = std::time::Instant::now();
+    loop {
+        // Making them anew succeeds only once the old ones are gone; these go when dropped.
+        let made = (HeldSegment::make(key), HeldQueue::make(&name));
+        match made {
+            (Ok(_segment), Ok(_queue)) => break,
+            made => assert!(started.elapsed() < LIMIT, "{made:?}"),
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
 }
