@@ -10,6 +10,7 @@
 pub mod catalogue;
 pub mod cluster;
 mod compose;
+mod environment_file;
 pub mod estate;
 pub mod input;
 mod kubernetes;
@@ -18,6 +19,7 @@ pub mod place;
 pub mod rule;
 mod rules;
 pub mod scan;
+mod secrets;
 mod server;
 pub mod workload;
 pub mod yaml;
