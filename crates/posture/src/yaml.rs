@@ -127,6 +127,8 @@ struct Builder<'text> {
     anchors: HashMap<usize, (Node, usize)>,
     /// How many values there are, those of aliases counted each time.
     count: usize,
+    /// Where the last word that belongs to a value ends.
+    last_end: u32,
 }
 
 /// A collection whose end has not come yet.
@@ -141,6 +143,9 @@ struct Open {
 impl Builder<'_> {
     fn take(&mut self, event: Event<'_>, span: saphyr_parser::Span) -> Result<(), ReadYamlError> {
         let place = self.lines.place(self.file, span.start, span.end);
+        if let Event::Alias(_) = event {
+            self.last_end = place.end;
+        }
         match event {
             Event::Nothing
             | Event::StreamStart
@@ -166,6 +171,7 @@ impl Builder<'_> {
             Event::Scalar(text, style, anchor, _tag) => {
                 let mut place = place;
                 place.end = self.scalar_end(place, &text, style);
+                self.last_end = place.end;
                 self.bound(place, 1)?;
                 let style = match style {
                     ScalarStyle::Plain => Style::Plain,
@@ -195,6 +201,7 @@ impl Builder<'_> {
                     return Err(self.error(place, "a collection ends that never began"));
                 };
                 open.node.place.end = self.end_of(&open.node, place);
+                self.last_end = open.node.place.end;
                 merge(&mut open.node, open.merges);
                 let count = self.count.saturating_sub(open.count_before);
                 self.put(open.node, open.anchor, count)
@@ -225,18 +232,14 @@ impl Builder<'_> {
         u32::try_from(start.saturating_add(length)).unwrap_or(u32::MAX)
     }
 
-    /// A flow collection ends at its bracket; a block collection where its last member does, since the
-    /// parser only notices at whatever comes next.
+    /// A flow collection ends at its bracket; a block collection where its last word does, since the parser
+    /// only notices at whatever comes next.
     fn end_of(&self, node: &Node, end: Place) -> u32 {
-        let last = match &node.value {
-            Value::Sequence { flow: true, .. } | Value::Mapping { flow: true, .. } => None,
-            Value::Sequence { items, .. } => items.last().map(|item| item.place.end),
-            Value::Mapping { entries, .. } => entries
-                .last()
-                .map(|entry| entry.value.place.end.max(entry.place.end)),
-            Value::Scalar { .. } => None,
+        let end = match &node.value {
+            Value::Sequence { flow: true, .. } | Value::Mapping { flow: true, .. } => end.end,
+            Value::Sequence { .. } | Value::Mapping { .. } | Value::Scalar { .. } => self.last_end,
         };
-        last.unwrap_or(end.end).max(node.place.start)
+        end.max(node.place.start)
     }
 
     fn begin(&mut self, node: Node, anchor: usize) -> Result<(), ReadYamlError> {

@@ -85,3 +85,13 @@ fn json_is_read() {
         Some(true)
     );
 }
+
+#[test]
+fn a_block_ends_with_its_last_word() {
+    let text = "a: &a {x: 1}\nonly:\n  <<: *a\nnext:\n  - k: v\n    n:\n# c\nlast: 1\n";
+    let (files, stream) = stream(text);
+    let root = &stream.documents[0];
+    let shown = |key: &str| files.text(root.get(key).unwrap().place).to_owned();
+    assert_eq!(shown("only"), "<<: *a");
+    assert!(shown("next").ends_with("k: v\n    n"), "{:?}", shown("next"));
+}
