@@ -135,25 +135,32 @@ pub(crate) fn container<'tree>(
 }
 
 fn words(node: &Node) -> Vec<Word<'_>> {
-    let mut words: Vec<Word<'_>> = Vec::new();
-    for item in node.list("command").iter().chain(node.list("args")) {
-        if let Some(text) = item.text() {
-            let place = item.place;
-            let script = words
-                .last()
-                .is_some_and(|last| matches!(last.text.as_ref(), "-c" | "-lc" | "-ec" | "-euc"));
-            if script || text.contains('\n') {
-                words.extend(shell_words(text).into_iter().map(|word| Word {
-                    text: Cow::Owned(word),
-                    place,
-                }));
-            } else {
-                let text = Cow::Borrowed(text);
-                words.push(Word { text, place });
-            }
+    let mut words = Vec::new();
+    command_words(node.list("command"), &mut words);
+    command_words(node.list("args"), &mut words);
+    words
+}
+
+/// Adds the words of a list; a text for a shell is split into its own.
+pub(crate) fn command_words<'tree>(items: &'tree [Node], words: &mut Vec<Word<'tree>>) {
+    for item in items {
+        let Some(text) = item.text() else { continue };
+        let place = item.place;
+        let script = words
+            .last()
+            .is_some_and(|last| matches!(last.text.as_ref(), "-c" | "-lc" | "-ec" | "-euc"));
+        if script || text.contains('\n') {
+            words.extend(shell_words(text).into_iter().map(|word| Word {
+                text: Cow::Owned(word),
+                place,
+            }));
+        } else {
+            words.push(Word {
+                text: Cow::Borrowed(text),
+                place,
+            });
         }
     }
-    words
 }
 
 fn environment(node: &Node) -> Vec<Variable<'_>> {

@@ -1,6 +1,7 @@
 //! The whole way: texts in, findings out.
 
 use crate::catalogue;
+use crate::compose;
 use crate::estate::{Document, Estate, Kind};
 use crate::place::{FileId, Files, Place};
 use crate::rule::{Case, Check, Finding, NotEvaluable, Rule, Sink};
@@ -60,6 +61,26 @@ impl Corpus {
 
     /// Takes a document; one of no known kind is said.
     pub fn add_document(&mut self, document: Document) {
+        let nothing = "it was not among what was read";
+        self.add_document_beside(document, &mut |_, _| Err(nothing.to_owned()));
+    }
+
+    /// Takes a document that may name others which stand beside it; `beside` gives their text.
+    pub(crate) fn add_document_beside(
+        &mut self,
+        mut document: Document,
+        beside: &mut dyn FnMut(&mut Files, &str) -> Result<(FileId, String), String>,
+    ) {
+        if document.kind == Kind::Compose {
+            let files = &mut self.files;
+            let missing = compose::resolve::resolve(&mut document.root, &mut |path| beside(files, path));
+            self.not_evaluable.extend(missing.into_iter().map(|one| NotEvaluable {
+                rule: None,
+                place: one.place,
+                resource: String::new(),
+                message: one.message,
+            }));
+        }
         if document.kind == Kind::Unknown {
             self.not_evaluable.push(NotEvaluable {
                 rule: None,

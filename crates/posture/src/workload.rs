@@ -312,7 +312,7 @@ fn same_flag(name: &str, flag: &str) -> bool {
         })
 }
 
-/// The words of a shell text: split at blanks, quotes removed, `\` at line ends joined. What a shell would work
+/// The words of a shell text: split at blanks, quotes and comments removed, `\` at line ends joined. What a shell would work
 /// out at run time stays as it is written.
 #[must_use]
 pub fn shell_words(text: &str) -> Vec<String> {
@@ -340,6 +340,9 @@ pub fn shell_words(text: &str) -> Vec<String> {
                     words.push(std::mem::take(&mut word));
                 }
                 started = false;
+            }
+            (None, '#') if !started => {
+                while characters.next_if(|next| *next != '\n').is_some() {}
             }
             // Separators of commands are words of their own even when they touch others.
             (None, ';' | '&' | '|') => {

@@ -1,13 +1,15 @@
 //! An image reference, taken apart.
 
+use std::borrow::Cow;
+
 use crate::node::{Node, is_unresolved};
 use crate::place::Place;
 
 /// The image of a container. Every part is empty when the reference comes from an unresolved template.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image<'tree> {
-    /// The whole reference as it is written.
-    pub reference: &'tree str,
+    /// The whole reference as it is written, or put together where its parts are written apart.
+    pub reference: Cow<'tree, str>,
     /// Registry and repository, without tag and digest. No registry is put in where none is written.
     pub repository: &'tree str,
     /// The tag.
@@ -42,7 +44,7 @@ impl<'tree> Image<'tree> {
             None => (rest, None),
         };
         Self {
-            reference,
+            reference: Cow::Borrowed(reference),
             repository,
             tag,
             digest,
@@ -50,10 +52,32 @@ impl<'tree> Image<'tree> {
         }
     }
 
+    /// An image whose repository and tag stand apart.
+    #[must_use]
+    pub fn of_parts(repository: &'tree Node, tag: Option<&'tree Node>) -> Option<Self> {
+        let mut image = Self::of(repository)?;
+        let Some((node, tag)) = tag.and_then(|node| Some((node, node.text()?.trim()))) else {
+            return Some(image);
+        };
+        image.reference = Cow::Owned(format!("{}:{tag}", image.reference));
+        image.tag = Some(tag);
+        image.place = node.place;
+        // Some charts put the digest where the tag belongs.
+        if let Some((name, digest)) = tag.split_once('@') {
+            image.tag = (!name.is_empty()).then_some(name);
+            image.digest = Some(digest);
+        } else if tag.starts_with("sha256:") {
+            image.reference = Cow::Owned(format!("{}@{tag}", image.repository));
+            image.tag = None;
+            image.digest = Some(tag);
+        }
+        Some(image)
+    }
+
     /// Whether any part of it is filled in by somebody else later.
     #[must_use]
     pub fn is_unresolved(&self) -> bool {
-        is_unresolved(self.reference)
+        is_unresolved(&self.reference)
     }
 
     /// The numbers a tag starts with, such as `[26, 3]` for `26.03-py3` or `v26.03`; empty without any.
