@@ -4,14 +4,22 @@
 //! an enclosure. It never allows anything by itself: it says which class a route has, and a flow says
 //! which classes a caller may use. A path that no row names is denied, and so is a row nobody has verified.
 //!
-//! Way in: [`built_in`] and [`Profile::route`].
+//! The same data say how to recognise the server from outside, where it listens and what it calls.
+//!
+//! Way in: [`built_in`] and [`Profile::route`]; for a manifest, [`recognise`] and [`Profile::listening`].
 
+mod command;
 mod decode;
+mod evidence;
+mod pattern;
+mod pointer;
+mod ports;
+mod process;
 mod template;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,6 +27,13 @@ use serde::{Deserialize, Serialize};
 use crate::name::Name;
 
 pub use self::decode::parse;
+pub use self::evidence::{
+    Confidence, Evidence, Observed, Reason, Recognised, recognise, recognise_one, repository,
+};
+pub use self::pointer::{ParsePointerError, Pointer};
+pub use self::ports::{Listener, Listening, PortClass, Ports};
+pub use self::process::{Environment, Flags, Outbound, Phase, RequiredFlag, Secret};
+use self::process::{first, is_first};
 pub use self::template::{ParseTemplateError, Template};
 
 /// Everything known about one server.
@@ -32,7 +47,8 @@ pub struct Profile {
     /// What was run to verify the rows that carry a `verified-on`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_on: Option<String>,
-    /// Where the rows come from.
+    /// Where the rows come from. A row gives the number of its line here, counted from 1; a row without a
+    /// number comes from the first.
     pub source: Vec<String>,
     /// The classes that routes fall into.
     pub classes: Vec<Class>,
@@ -50,9 +66,15 @@ pub struct Profile {
     /// Hosts the server reaches out to on its own. All are denied; the list says what breaks.
     #[serde(default)]
     pub outbound: Vec<Outbound>,
+    /// Keys and passwords that the server can be given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Secret>,
     /// Directories inside the stage that the server must be able to write.
     #[serde(default)]
     pub writable: Vec<String>,
+    /// How the server shows in a manifest.
+    #[serde(default)]
+    pub evidence: Evidence,
 }
 
 /// A set of routes that are granted together.
@@ -112,6 +134,9 @@ pub struct Route {
     /// The server version on which this row was seen to be true. A row without it is denied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_on: Option<String>,
+    /// The line of the profile's sources that says so, counted from 1.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub source: u16,
 }
 
 /// The request methods that a row may name. `HEAD` and `OPTIONS` are never forwarded.
@@ -180,137 +205,8 @@ pub enum Stream {
     None,
     /// As server-sent events when the body asks for it.
     Sse,
-}
-
-/// A JSON pointer (RFC 6901) to a member of an object, one or more levels deep, without `~` escapes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Pointer(String);
-
-/// A text that is not a [`Pointer`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a pointer to a member: write `/name` or `/outer/name`")]
-pub struct ParsePointerError(String);
-
-impl Pointer {
-    /// The pointer as text, starting with `/`.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The member names, from the outside in.
-    pub fn members(&self) -> impl Iterator<Item = &str> {
-        self.0.split('/').skip(1)
-    }
-}
-
-impl FromStr for Pointer {
-    type Err = ParsePointerError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-        let member = |name: &str| !name.is_empty() && name.bytes().all(legal);
-        let members = text.strip_prefix('/').filter(|_| text.len() <= 128);
-        if members.is_some_and(|members| members.split('/').all(member)) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(ParsePointerError(text.chars().take(128).collect()))
-        }
-    }
-}
-
-impl TryFrom<String> for Pointer {
-    type Error = ParsePointerError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<Pointer> for String {
-    fn from(pointer: Pointer) -> Self {
-        pointer.0
-    }
-}
-
-impl fmt::Display for Pointer {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-/// The environment a server runs with. It starts empty: nothing is inherited.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Environment {
-    /// Variables that are always set, and may not be changed by an enclosure.
-    #[serde(default)]
-    pub require: BTreeMap<String, String>,
-    /// Variables that an enclosure may not set; a trailing `*` stands for any rest.
-    #[serde(default)]
-    pub forbid: Vec<String>,
-    /// Variables that are set unless the enclosure sets them.
-    #[serde(default)]
-    pub default: BTreeMap<String, String>,
-}
-
-impl Environment {
-    /// Whether an enclosure may not set the variable `name`.
-    #[must_use]
-    pub fn forbids(&self, name: &str) -> bool {
-        self.require.contains_key(name)
-            || self.forbid.iter().any(|pattern| {
-                pattern
-                    .strip_suffix('*')
-                    .map_or(pattern == name, |start| name.starts_with(start))
-            })
-    }
-}
-
-/// Command line flags of the server.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Flags {
-    /// Flags that an enclosure's command may not contain, alone or as `flag=value`.
-    #[serde(default)]
-    pub forbid: Vec<String>,
-}
-
-impl Flags {
-    /// The first word of `command` that is forbidden.
-    #[must_use]
-    pub fn forbidden_in<'command>(&self, command: &'command [String]) -> Option<&'command str> {
-        command.iter().map(String::as_str).find(|word| {
-            let flag = word.split_once('=').map_or(*word, |(flag, _)| flag);
-            self.forbid.iter().any(|forbidden| forbidden == flag)
-        })
-    }
-}
-
-/// The ports a server opens by itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Ports {
-    /// Where it answers requests unless told otherwise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub serves: Option<u16>,
-    /// Ports that must stay unreachable; an enclosure may not serve on one.
-    #[serde(default)]
-    pub internal: Vec<u16>,
-}
-
-/// A host the server reaches out to on its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Outbound {
-    /// The host name.
-    pub host: String,
-    /// What it wants there.
-    pub purpose: String,
-    /// How the server is told not to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub opt_out: Option<String>,
+    /// As one JSON object to a line, unless the body asks for one piece.
+    Ndjson,
 }
 
 /// What the profile says about one request line.
@@ -381,9 +277,24 @@ impl Profile {
 /// The profile named `id` that is compiled in.
 #[must_use]
 pub fn built_in(id: &str) -> Option<Profile> {
-    let (_, file, text) = BUILT_IN.iter().find(|(name, ..)| *name == id)?;
-    // The text is ours, and a test parses every one of them: a failure here is a build that was not tested.
-    parse(file, text).ok()
+    all()
+        .iter()
+        .find(|profile| profile.id.as_str() == id)
+        .cloned()
+}
+
+/// Every profile that is compiled in, read once.
+#[must_use]
+pub fn all() -> &'static [Profile] {
+    // The texts are ours, and a test parses every one of them: one that is missing here is a build that
+    // was not tested.
+    static ALL: LazyLock<Vec<Profile>> = LazyLock::new(|| {
+        BUILT_IN
+            .iter()
+            .filter_map(|(_, file, text)| parse(file, text).ok())
+            .collect()
+    });
+    &ALL
 }
 
 /// The names of the profiles that are compiled in.
@@ -397,13 +308,22 @@ pub fn json_schema() -> serde_json::Value {
     schemars::schema_for!(Profile).to_value()
 }
 
-const BUILT_IN: [(&str, &str, &str); 2] = [
-    ("http", "http.yaml", include_str!("../profiles/http.yaml")),
-    (
-        "llama.cpp",
-        "llama.cpp.yaml",
-        include_str!("../profiles/llama.cpp.yaml"),
-    ),
+macro_rules! compiled_in {
+    ($($id:literal),*) => {
+        [$(($id, concat!($id, ".yaml"), include_str!(concat!("../profiles/", $id, ".yaml")))),*]
+    };
+}
+
+const BUILT_IN: [(&str, &str, &str); 9] = compiled_in![
+    "http",
+    "kserve",
+    "llama.cpp",
+    "nim",
+    "ollama",
+    "sglang",
+    "tgi",
+    "triton",
+    "vllm"
 ];
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
 
 use crate::diagnostic::{Diagnostics, Source, Span};
 
-pub(crate) use self::reader::{Reader, Spanned, listed};
+pub(crate) use self::reader::{Fields, Reader, Spanned, listed};
 
 /// One node of the tree.
 #[derive(Clone, Debug)]

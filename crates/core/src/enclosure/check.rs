@@ -268,7 +268,7 @@ fn one_stage(
         );
     }
     if let (Some(serves), Some(profile)) = (&file.serves, &profile)
-        && profile.ports.internal.contains(&serves.value)
+        && profile.ports.is_internal(serves.value)
     {
         let message = format!(
             "port {} is internal to {} and must stay unreachable",

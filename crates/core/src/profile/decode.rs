@@ -1,13 +1,11 @@
 //! Reads a profile file with the decoder of the enclosure file, and checks that it makes sense.
 
-use std::collections::BTreeMap;
+mod surroundings;
 
-use super::{
-    Class, Environment, Flags, Grantable, Method, Outbound, Ports, Profile, Route, Stream,
-};
+use super::{Class, Grantable, Method, Profile, Route, Stream, first};
 use crate::diagnostic::{Diagnostics, Span, nearest};
 use crate::name::Name;
-use crate::yaml::{self, Node, Reader, Spanned, listed};
+use crate::yaml::{self, Fields, Node, Reader, Spanned, listed};
 
 /// Reads a profile file; `file_name` is what messages call it.
 ///
@@ -32,7 +30,9 @@ fn profile(reader: &mut Reader, node: &Node) -> Option<Profile> {
         "flags",
         "ports",
         "outbound",
+        "secrets",
         "writable",
+        "evidence",
     ];
     let fields = reader.fields(node, "a profile", &known)?;
     let id = fields.required(reader, "id", Reader::parsed::<Name>);
@@ -41,20 +41,43 @@ fn profile(reader: &mut Reader, node: &Node) -> Option<Profile> {
     let source = fields.required(reader, "source", |reader, node| {
         reader.some(node, Reader::text)
     });
+    let sources = Sources(source.as_ref().map_or(u64::MAX, |list| list.len() as u64));
     let classes = fields
         .required(reader, "classes", |reader, node| reader.some(node, class))
         .unwrap_or_default();
     let routes = fields
-        .required(reader, "routes", |reader, node| reader.some(node, route))
+        .required(reader, "routes", |reader, node| {
+            reader.some(node, |reader, node| route(reader, node, sources))
+        })
         .unwrap_or_default();
     check_routes(reader, &classes, &routes);
     let environment = fields
-        .optional(reader, "environment", environment)
+        .optional(reader, "environment", |reader, node| {
+            surroundings::environment(reader, node, sources)
+        })
         .unwrap_or_default();
-    let flags = fields.optional(reader, "flags", flags).unwrap_or_default();
-    let ports = fields.optional(reader, "ports", ports).unwrap_or_default();
-    let outbound = fields.items(reader, "outbound", outbound);
+    let flags = fields
+        .optional(reader, "flags", |reader, node| {
+            surroundings::flags(reader, node, sources)
+        })
+        .unwrap_or_default();
+    let ports = fields
+        .optional(reader, "ports", |reader, node| {
+            surroundings::ports(reader, node, sources)
+        })
+        .unwrap_or_default();
+    let outbound = fields.items(reader, "outbound", |reader, node| {
+        surroundings::outbound(reader, node, sources)
+    });
+    let secrets = fields.items(reader, "secrets", |reader, node| {
+        surroundings::secret(reader, node, sources)
+    });
     let writable = fields.items(reader, "writable", absolute);
+    let evidence = fields
+        .optional(reader, "evidence", |reader, node| {
+            surroundings::evidence(reader, node, sources)
+        })
+        .unwrap_or_default();
     Some(Profile {
         id: id?.value,
         server: server?.value,
@@ -66,8 +89,33 @@ fn profile(reader: &mut Reader, node: &Node) -> Option<Profile> {
         flags,
         ports,
         outbound,
+        secrets,
         writable: values(writable),
+        evidence,
     })
+}
+
+/// How many sources the profile has, so that a row can only name one that is there.
+#[derive(Clone, Copy)]
+struct Sources(u64);
+
+impl Sources {
+    /// The source of a row: the first, unless it says otherwise.
+    fn one(self, reader: &mut Reader, fields: &Fields<'_>) -> u16 {
+        fields
+            .optional(reader, "source", |reader, node| self.number(reader, node))
+            .unwrap_or_else(first)
+    }
+
+    /// The sources of a section.
+    fn some(self, reader: &mut Reader, fields: &Fields<'_>) -> Vec<u16> {
+        fields.items(reader, "sources", |reader, node| self.number(reader, node))
+    }
+
+    fn number(self, reader: &mut Reader, node: &Node) -> Option<u16> {
+        let number = reader.whole(node, 1..=self.0)?;
+        u16::try_from(number.value).ok()
+    }
 }
 
 fn class(reader: &mut Reader, node: &Node) -> Option<(Class, Span)> {
@@ -90,7 +138,7 @@ fn class(reader: &mut Reader, node: &Node) -> Option<(Class, Span)> {
 }
 
 /// A route with the places of its template and its class.
-fn route(reader: &mut Reader, node: &Node) -> Option<(Route, Span, Span)> {
+fn route(reader: &mut Reader, node: &Node, sources: Sources) -> Option<(Route, Span, Span)> {
     let known = [
         "method",
         "template",
@@ -103,12 +151,17 @@ fn route(reader: &mut Reader, node: &Node) -> Option<(Route, Span, Span)> {
         "forbid",
         "single",
         "verified-on",
+        "source",
     ];
     let fields = reader.fields(node, "a route", &known)?;
     let method = fields.required(reader, "method", Reader::parsed::<Method>);
     let template = fields.required(reader, "template", Reader::parsed);
     let class = fields.required(reader, "class", Reader::parsed::<Name>);
-    let choices = [("none", Stream::None), ("sse", Stream::Sse)];
+    let choices = [
+        ("none", Stream::None),
+        ("sse", Stream::Sse),
+        ("ndjson", Stream::Ndjson),
+    ];
     let stream = fields.optional(reader, "stream", |reader, node| {
         reader.choice(node, &choices)
     });
@@ -119,6 +172,7 @@ fn route(reader: &mut Reader, node: &Node) -> Option<(Route, Span, Span)> {
     let forbid = fields.items(reader, "forbid", Reader::parsed);
     let single = fields.items(reader, "single", Reader::parsed);
     let verified_on = fields.optional(reader, "verified-on", Reader::text);
+    let source = sources.one(reader, &fields);
     let (template, class) = (template?, class?);
     let places = (template.span, class.span);
     let route = Route {
@@ -133,6 +187,7 @@ fn route(reader: &mut Reader, node: &Node) -> Option<(Route, Span, Span)> {
         forbid: values(forbid),
         single: values(single),
         verified_on: verified_on.map(|text| text.value),
+        source,
     };
     Some((route, places.0, places.1))
 }
@@ -171,57 +226,6 @@ fn check_routes(reader: &mut Reader, classes: &[(Class, Span)], routes: &[(Route
             );
         }
     }
-}
-
-fn environment(reader: &mut Reader, node: &Node) -> Option<Environment> {
-    let fields = reader.fields(node, "`environment`", &["require", "forbid", "default"])?;
-    let pairs = |reader: &mut Reader, node: &Node| {
-        let pairs = reader.map(node, |reader, key, value| {
-            Some((key.value.clone(), reader.text(value)?.value))
-        });
-        pairs.map(BTreeMap::from_iter)
-    };
-    Some(Environment {
-        require: fields
-            .optional(reader, "require", pairs)
-            .unwrap_or_default(),
-        forbid: values(fields.items(reader, "forbid", Reader::text)),
-        default: fields
-            .optional(reader, "default", pairs)
-            .unwrap_or_default(),
-    })
-}
-
-fn flags(reader: &mut Reader, node: &Node) -> Option<Flags> {
-    let fields = reader.fields(node, "`flags`", &["forbid"])?;
-    Some(Flags {
-        forbid: values(fields.items(reader, "forbid", Reader::text)),
-    })
-}
-
-fn ports(reader: &mut Reader, node: &Node) -> Option<Ports> {
-    let port = |reader: &mut Reader, node: &Node| {
-        reader
-            .whole(node, 1..=65_535)
-            .and_then(|port| u16::try_from(port.value).ok())
-    };
-    let fields = reader.fields(node, "`ports`", &["serves", "internal"])?;
-    Some(Ports {
-        serves: fields.optional(reader, "serves", port),
-        internal: fields.items(reader, "internal", port),
-    })
-}
-
-fn outbound(reader: &mut Reader, node: &Node) -> Option<Outbound> {
-    let fields = reader.fields(node, "an outbound host", &["host", "purpose", "opt-out"])?;
-    let host = fields.required(reader, "host", Reader::text);
-    let purpose = fields.required(reader, "purpose", Reader::text);
-    let opt_out = fields.optional(reader, "opt-out", Reader::text);
-    Some(Outbound {
-        host: host?.value,
-        purpose: purpose?.value,
-        opt_out: opt_out.map(|text| text.value),
-    })
 }
 
 fn absolute(reader: &mut Reader, node: &Node) -> Option<Spanned<String>> {

@@ -1,4 +1,5 @@
-//! Path templates: literal segments and `{parameter}` segments, matched byte for byte.
+//! Path templates: literal segments and `{parameter}` segments, matched byte for byte. A parameter may end
+//! in a verb behind a colon, as in `/v1/models/{model}:predict`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -37,11 +38,9 @@ impl Template {
         let mut segments = path.split('/');
         let same = self.segments().all(|pattern| {
             segments.next().is_some_and(|segment| {
-                if is_parameter(pattern) {
-                    is_plain(segment)
-                } else {
-                    pattern == segment
-                }
+                parameter(pattern).map_or(pattern == segment, |verb| {
+                    segment.strip_suffix(verb).is_some_and(is_plain)
+                })
             })
         });
         same && segments.next().is_none()
@@ -51,7 +50,7 @@ impl Template {
     #[must_use]
     pub fn parameters(&self) -> usize {
         self.segments()
-            .filter(|segment| is_parameter(segment))
+            .filter(|segment| parameter(segment).is_some())
             .count()
     }
 
@@ -70,7 +69,9 @@ impl FromStr for Template {
             .ok_or(ParseTemplateError::Shape)?;
         // `/` alone is the root; elsewhere an empty segment would make two spellings of one path.
         let bad = path.split('/').find(|segment| {
-            !(is_plain(segment) || is_parameter(segment) || (segment.is_empty() && path.is_empty()))
+            !(is_plain(segment)
+                || parameter(segment).is_some()
+                || (segment.is_empty() && path.is_empty()))
         });
         bad.map_or_else(
             || Ok(Self(text.to_owned())),
@@ -106,9 +107,10 @@ fn is_plain(segment: &str) -> bool {
     !segment.is_empty() && segment != "." && segment != ".." && segment.bytes().all(legal)
 }
 
-fn is_parameter(segment: &str) -> bool {
-    segment
-        .strip_prefix('{')
-        .and_then(|rest| rest.strip_suffix('}'))
-        .is_some_and(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase()))
+/// What stands behind the parameter of a segment: nothing, or `:` and a verb. None for other segments.
+fn parameter(segment: &str) -> Option<&str> {
+    let (name, verb) = segment.strip_prefix('{')?.split_once('}')?;
+    let lower = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase());
+    let plain_verb = verb.is_empty() || verb.strip_prefix(':').is_some_and(lower);
+    (lower(name) && plain_verb).then_some(verb)
 }

@@ -1,5 +1,7 @@
 use super::*;
 
+mod built_in;
+
 fn llama() -> Profile {
     built_in("llama.cpp").expect("is compiled in")
 }
@@ -141,6 +143,9 @@ fn environment_and_flags_of_a_profile_hold() {
     assert!(profile.environment.forbids("HF_HUB_OFFLINE"));
     assert!(profile.environment.forbids("HF_TOKEN"));
     assert!(profile.environment.forbids("LLAMA_ARG_HOST"));
+    // The server reads a low line as a dash, so both spellings are one flag.
+    let low = ["s".to_owned(), "--hf_repo".to_owned()];
+    assert_eq!(profile.flags.forbidden_in(&low), Some("--hf_repo"));
     assert!(!profile.environment.forbids("OMP_NUM_THREADS"));
     let command = |words: &[&str]| {
         words
@@ -182,4 +187,74 @@ fn a_profile_reads_back_from_json() {
     );
     let hostile = text.replacen("/v1/chat/completions", "/v1/../x", 1);
     assert!(serde_json::from_str::<Profile>(&hostile).is_err());
+}
+
+#[test]
+fn a_verb_may_stand_behind_a_parameter() {
+    let template: Template = "/v1/models/{model}:predict".parse().expect("is one");
+    assert!(template.matches("/v1/models/mine:predict"));
+    for path in [
+        "/v1/models/:predict",
+        "/v1/models/mine",
+        "/v1/models/mine:explain",
+        "/v1/models/mine:predict/x",
+        "/v1/models/mine:predict:predict",
+        "/v1/models/..:predict",
+        "/v1/models/mine%3apredict",
+    ] {
+        assert!(!template.matches(path), "{path}");
+    }
+    for bad in [
+        "/{a}b", "/{a}:", "/{a}:B", "/x{a}", "/{a}:b:c", "/{a}{b}", "/{}:b",
+    ] {
+        assert!(bad.parse::<Template>().is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_flag_is_seen_in_each_of_its_spellings_and_with_its_value() {
+    let flags = Flags {
+        forbid: vec![
+            "--trust-remote-code".to_owned(),
+            "--mode=poll".to_owned(),
+            "-hf".to_owned(),
+        ],
+        require: vec![RequiredFlag {
+            flag: "--no-docs".to_owned(),
+            why: "they show".to_owned(),
+        }],
+        sources: Vec::new(),
+    };
+    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    for refused in [
+        "s --trust-remote-code",
+        "s --trust_remote_code",
+        "s --trust-remote-code=true",
+        "s --mode poll",
+        "s --mode=poll",
+        "s -hf x",
+    ] {
+        assert!(flags.forbidden_in(&words(refused)).is_some(), "{refused}");
+    }
+    for fine in [
+        "s --mode none",
+        "s --mode=none poll",
+        "s --mode",
+        "s -HF",
+        "s --trust-remote",
+    ] {
+        assert_eq!(flags.forbidden_in(&words(fine)), None, "{fine}");
+    }
+    assert_eq!(flags.missing_in(&words("s --port 1")).count(), 1);
+    assert_eq!(flags.missing_in(&words("s --no_docs")).count(), 0);
+}
+
+#[test]
+fn a_row_can_only_name_a_source_that_is_there() {
+    let text = include_str!("../../profiles/http.yaml");
+    let text = text.replacen("template: /health,", "template: /health, source: 2,", 1);
+    let found = parse("p.yaml", &text).expect_err("there is one source");
+    assert!(found.to_string().contains("from 1 to 1"), "{found}");
+    let text = text.replacen("source: 2,", "source: 0,", 1);
+    assert!(parse("p.yaml", &text).is_err());
 }

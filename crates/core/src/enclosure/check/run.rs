@@ -72,14 +72,13 @@ fn check_command(reader: &mut Reader, profile: Option<&Profile>, file: &RunFile)
         );
     }
     let Some(profile) = profile else { return };
-    for word in words {
-        let forbidden = profile
-            .flags
-            .forbidden_in(std::slice::from_ref(&word.value));
-        if let Some(flag) = forbidden {
+    let mut rest = words.iter().peekable();
+    while let Some(word) = rest.next() {
+        let next = rest.peek().map(|next| next.value.as_str());
+        if profile.flags.forbids(&word.value, next) {
             let message = format!(
-                "`{flag}` opens what the profile `{}` keeps shut",
-                profile.id
+                "`{}` opens what the profile `{}` keeps shut",
+                word.value, profile.id
             );
             reader.report(word.span, message, "remove it");
         }

@@ -1,0 +1,219 @@
+//! What surrounds a server's process: its variables, flags, keys, and the hosts it calls on its own.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::pattern;
+
+/// The environment a server runs with. It starts empty: nothing is inherited.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Environment {
+    /// Variables that are always set, and may not be changed by an enclosure.
+    #[serde(default)]
+    pub require: BTreeMap<String, String>,
+    /// Variables that an enclosure may not set; `*` stands for any run of characters.
+    #[serde(default)]
+    pub forbid: Vec<String>,
+    /// Variables that are set unless the enclosure sets them.
+    #[serde(default)]
+    pub default: BTreeMap<String, String>,
+    /// The lines of the profile's sources that say so, counted from 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<u16>,
+}
+
+impl Environment {
+    /// Whether an enclosure may not set the variable `name`.
+    #[must_use]
+    pub fn forbids(&self, name: &str) -> bool {
+        self.require.contains_key(name)
+            || self
+                .forbid
+                .iter()
+                .any(|forbidden| pattern::matches(forbidden, name))
+    }
+}
+
+/// Command line flags of the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Flags {
+    /// Flags that a command may not contain, alone or with any value. With a value, as `--mode=poll`, only
+    /// that value is meant, in one word or in two.
+    #[serde(default)]
+    pub forbid: Vec<String>,
+    /// Flags that a command must contain, because the server has no other way to be told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub require: Vec<RequiredFlag>,
+    /// The lines of the profile's sources that say so, counted from 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<u16>,
+}
+
+/// A flag without which the server is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RequiredFlag {
+    /// The flag; with `=` and a value when the value matters.
+    pub flag: String,
+    /// What is open without it.
+    pub why: String,
+}
+
+impl Flags {
+    /// The first word of `command` that is forbidden.
+    #[must_use]
+    pub fn forbidden_in<'command>(&self, command: &'command [String]) -> Option<&'command str> {
+        let mut words = command.iter().map(String::as_str).peekable();
+        while let Some(word) = words.next() {
+            if self.forbids(word, words.peek().copied()) {
+                return Some(word);
+            }
+        }
+        None
+    }
+
+    /// Whether `word`, followed by `next`, is forbidden.
+    #[must_use]
+    pub fn forbids(&self, word: &str, next: Option<&str>) -> bool {
+        self.forbid
+            .iter()
+            .any(|forbidden| is_given(forbidden, word, next))
+    }
+
+    /// The flags that `command` should have and has not.
+    pub fn missing_in(&self, command: &[String]) -> impl Iterator<Item = &RequiredFlag> {
+        self.require.iter().filter(|required| {
+            let mut words = command.iter().map(String::as_str).peekable();
+            while let Some(word) = words.next() {
+                if is_given(&required.flag, word, words.peek().copied()) {
+                    return false;
+                }
+            }
+            true
+        })
+    }
+}
+
+/// Whether `word` and `next` give what `wanted` describes. The servers read `_` as `-` inside a long flag,
+/// so a flag has two spellings and both count.
+fn is_given(wanted: &str, word: &str, next: Option<&str>) -> bool {
+    let (wanted, value) = split(wanted);
+    let (flag, given) = split(word);
+    same_flag(wanted, flag) && value.is_none_or(|value| given.or(next) == Some(value))
+}
+
+/// A word as a flag and the value behind its `=`.
+pub(super) fn split(word: &str) -> (&str, Option<&str>) {
+    word.split_once('=')
+        .map_or((word, None), |(flag, value)| (flag, Some(value)))
+}
+
+/// Whether two spellings are one flag.
+pub(super) fn same_flag(one: &str, other: &str) -> bool {
+    let dash = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    if one.starts_with("--") {
+        one.len() == other.len() && one.bytes().map(dash).eq(other.bytes().map(dash))
+    } else {
+        one == other
+    }
+}
+
+/// A key or password that the server can be given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Secret {
+    /// The variable, or the flag with its dashes. `*` stands for any run of characters.
+    pub name: String,
+    /// What it opens.
+    pub what: String,
+    /// When the server needs it; a key for fetching has no place in a server that runs.
+    pub phase: Phase,
+    /// The line of the profile's sources that says so, counted from 1.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub source: u16,
+}
+
+impl Secret {
+    /// Whether this is a flag, and not a variable.
+    #[must_use]
+    pub fn is_flag(&self) -> bool {
+        self.name.starts_with('-')
+    }
+
+    /// Whether `name`, a variable or the flag part of a word, is this secret.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
+        if self.is_flag() {
+            same_flag(&self.name, name)
+        } else {
+            pattern::matches(&self.name, name)
+        }
+    }
+}
+
+/// A part of a server's life.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Before it serves: weights are brought to the cache.
+    Fetch,
+    /// While it starts.
+    Start,
+    /// While it answers.
+    Run,
+    /// At any time, to tell its maker.
+    Telemetry,
+}
+
+impl Phase {
+    /// Every phase, in the order of a server's life.
+    pub const ALL: [Self; 4] = [Self::Fetch, Self::Start, Self::Run, Self::Telemetry];
+
+    /// The phase in one word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fetch => "fetch",
+            Self::Start => "start",
+            Self::Run => "run",
+            Self::Telemetry => "telemetry",
+        }
+    }
+}
+
+/// A host the server reaches out to on its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Outbound {
+    /// The host name.
+    pub host: String,
+    /// What it wants there.
+    pub purpose: String,
+    /// When it does.
+    pub phase: Phase,
+    /// How the server is told not to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opt_out: Option<String>,
+    /// The line of the profile's sources that says so, counted from 1.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub source: u16,
+}
+
+/// The number of the first source, which a row has unless it says otherwise.
+pub(super) const fn first() -> u16 {
+    1
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+pub(super) const fn is_first(number: &u16) -> bool {
+    *number == 1
+}
