@@ -53,6 +53,11 @@ pub(crate) fn run(profile: Profile) -> anyhow::Result<PathBuf> {
         for (package, _) in packages {
             command.args(["--package", package]);
         }
+        if profile == Profile::Dev && !statically {
+            for package in OUR_TOOLS {
+                command.args(["--package", package]);
+            }
+        }
         shell::run(&mut command)?;
         for (_, program) in packages {
             collect(&from.join(program), &bin.join(program))?;
@@ -89,6 +94,10 @@ pub(crate) const ON_THE_HOST: &[(&str, &str)] = &[
     ("casemate-gate", "casemate-gate"),
     ("casemate-vault", "casemate-vault"),
 ];
+
+/// What the other actions here run. Built along with the programs, because cargo unites the features of all
+/// that one call builds: packages that are built apart have their dependencies compiled a second time.
+const OUR_TOOLS: &[&str] = &["chat-demo", "xtask-generate", "casemate-fuzz"];
 
 /// Package and program, linked statically.
 pub(crate) const IN_A_SANDBOX: &[(&str, &str)] = &[

@@ -42,8 +42,7 @@ fn prepare(no_install: bool) -> anyhow::Result<()> {
         no_install,
         purpose: setup::Purpose::Demo,
     })?;
-    build::run(build::Profile::Dev)?;
-    shell::run(shell::cargo().args(["build", "--quiet", "--package", "chat-demo"]))
+    build::run(build::Profile::Dev).map(drop)
 }
 
 fn command(json: bool) -> Command {

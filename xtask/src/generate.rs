@@ -16,7 +16,6 @@ pub(crate) struct Arguments {
 /// Runs the generator; see `xtask/generate`.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     build::run(build::Profile::Dev)?;
-    shell::run(shell::cargo().args(["build", "--quiet", "--package", "xtask-generate"]))?;
     let into = shell::root().join("docs/reference");
     let generate = shell::target().join("debug/xtask-generate");
     if !arguments.check {
