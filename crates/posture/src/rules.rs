@@ -8,6 +8,7 @@ mod hardening;
 mod network;
 mod provenance;
 mod rbac;
+mod keys;
 mod secrets;
 mod subject;
 mod volumes;
@@ -25,6 +26,7 @@ pub(crate) const ALL: &[&[Rule]] = &[
     network::RULES,
     provenance::RULES,
     rbac::RULES,
+    keys::RULES,
     secrets::RULES,
     volumes::RULES,
     weights::RULES,
