@@ -4,6 +4,7 @@
 
 mod checks;
 mod cli;
+mod profiles;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,7 @@ fn main() -> anyhow::Result<()> {
     )?;
     write("cli.md", cli::page(&programs.join("casemate"))?)?;
     write("checks.md", checks::page()?)?;
+    write("profiles.md", profiles::page()?)?;
     Ok(())
 }
 

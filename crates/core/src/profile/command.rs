@@ -12,15 +12,19 @@ pub(super) fn commands(command: &[String]) -> Vec<Vec<String>> {
     let mut before: Option<&str> = None;
     for word in command {
         if before.is_none_or(takes_script) && word.trim().contains(char::is_whitespace) {
-            all.extend(
-                script_commands(word)
-                    .iter()
-                    .map(|command| bare(command))
-                    .filter(|command| !command.is_empty()),
-            );
+            for command in script_commands(word) {
+                // What `eval` is given is a script once more; one level is what people write.
+                match command.split_first() {
+                    Some((first, rest)) if first == "eval" => {
+                        all.extend(script_commands(&rest.join(" ")).iter().map(|one| bare(one)));
+                    }
+                    _ => all.push(bare(&command)),
+                }
+            }
         }
         before = Some(word);
     }
+    all.retain(|command| !command.is_empty());
     all
 }
 
@@ -101,6 +105,10 @@ fn script_commands(script: &str) -> Vec<Vec<String>> {
     while let Some(character) = characters.next() {
         match (quote, character) {
             (Some(open), _) if character == open => quote = None,
+            (Some('"'), '\\') => match characters.next() {
+                Some('\n') | None => {}
+                Some(next) => word.push(next),
+            },
             (None, '\'' | '"') => quote = Some(character),
             (None, '\\') => match characters.next() {
                 // A line goes on behind a backslash.

@@ -48,6 +48,10 @@ pub struct Flags {
     /// Flags that a command must contain, because the server has no other way to be told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub require: Vec<RequiredFlag>,
+    /// Whether the server takes the beginning of a long flag for the whole of it, as Python's and GNU's
+    /// readers do. Every beginning of a forbidden flag is then forbidden.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shortened: bool,
     /// The lines of the profile's sources that say so, counted from 1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<u16>,
@@ -81,7 +85,7 @@ impl Flags {
     pub fn forbids(&self, word: &str, next: Option<&str>) -> bool {
         self.forbid
             .iter()
-            .any(|forbidden| is_given(forbidden, word, next))
+            .any(|forbidden| self.is_given(forbidden, word, next))
     }
 
     /// The flags that `command` should have and has not.
@@ -89,21 +93,24 @@ impl Flags {
         self.require.iter().filter(|required| {
             let mut words = command.iter().map(String::as_str).peekable();
             while let Some(word) = words.next() {
-                if is_given(&required.flag, word, words.peek().copied()) {
+                if self.is_given(&required.flag, word, words.peek().copied()) {
                     return false;
                 }
             }
             true
         })
     }
-}
 
-/// Whether `word` and `next` give what `wanted` describes. The servers read `_` as `-` inside a long flag,
-/// so a flag has two spellings and both count.
-fn is_given(wanted: &str, word: &str, next: Option<&str>) -> bool {
-    let (wanted, value) = split(wanted);
-    let (flag, given) = split(word);
-    same_flag(wanted, flag) && value.is_none_or(|value| given.or(next) == Some(value))
+    /// Whether `word` and `next` give what `wanted` describes. The servers read `_` as `-` inside a long
+    /// flag, so a flag has two spellings and both count.
+    fn is_given(&self, wanted: &str, word: &str, next: Option<&str>) -> bool {
+        let (wanted, value) = split(wanted);
+        let (flag, given) = split(word);
+        let long = flag.strip_prefix("--").is_some_and(|name| !name.is_empty());
+        let beginning = wanted.get(..flag.len()).filter(|_| self.shortened && long);
+        let same = same_flag(wanted, flag) || beginning.is_some_and(|start| same_flag(start, flag));
+        same && value.is_none_or(|value| given.or(next) == Some(value))
+    }
 }
 
 /// A word as a flag and the value behind its `=`.

@@ -223,6 +223,7 @@ fn a_flag_is_seen_in_each_of_its_spellings_and_with_its_value() {
             flag: "--no-docs".to_owned(),
             why: "they show".to_owned(),
         }],
+        shortened: false,
         sources: Vec::new(),
     };
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
@@ -244,6 +245,16 @@ fn a_flag_is_seen_in_each_of_its_spellings_and_with_its_value() {
         "s --trust-remote",
     ] {
         assert_eq!(flags.forbidden_in(&words(fine)), None, "{fine}");
+    }
+    let short = Flags {
+        shortened: true,
+        ..flags.clone()
+    };
+    for refused in ["s --trust_r", "s --tr=1", "s --mo poll"] {
+        assert!(short.forbidden_in(&words(refused)).is_some(), "{refused}");
+    }
+    for fine in ["s --", "s -", "s --trusted", "s --mo none", "s -h"] {
+        assert_eq!(short.forbidden_in(&words(fine)), None, "{fine}");
     }
     assert_eq!(flags.missing_in(&words("s --port 1")).count(), 1);
     assert_eq!(flags.missing_in(&words("s --no_docs")).count(), 0);

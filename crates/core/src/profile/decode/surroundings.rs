@@ -35,7 +35,12 @@ pub(super) fn environment(
 }
 
 pub(super) fn flags(reader: &mut Reader, node: &Node, sources: Sources) -> Option<Flags> {
-    let fields = reader.fields(node, "`flags`", &["forbid", "require", "sources"])?;
+    let known = ["forbid", "require", "shortened", "sources"];
+    let fields = reader.fields(node, "`flags`", &known)?;
+    let choices = [("true", true), ("false", false)];
+    let shortened = fields.optional(reader, "shortened", |reader, node| {
+        reader.choice(node, &choices)
+    });
     let required = |reader: &mut Reader, node: &Node| {
         let fields = reader.fields(node, "a required flag", &["flag", "why"])?;
         let flag = fields.required(reader, "flag", Reader::text);
@@ -48,6 +53,7 @@ pub(super) fn flags(reader: &mut Reader, node: &Node, sources: Sources) -> Optio
     Some(Flags {
         forbid: values(fields.items(reader, "forbid", Reader::text)),
         require: fields.items(reader, "require", required),
+        shortened: shortened.is_some_and(|shortened| shortened.value),
         sources: sources.some(reader, &fields),
     })
 }

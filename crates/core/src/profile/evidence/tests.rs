@@ -44,7 +44,9 @@ fn an_image_says_which_server_it_is_from_any_registry_at_any_tag() {
         ("ollama/ollama", "ollama"),
         ("docker.io/ollama/ollama:0.12.3", "ollama"),
         ("index.docker.io/ollama/ollama@sha256:0123", "ollama"),
+        ("ghcr.io/llm-d/llm-d-cuda:v0.9.0", "vllm"),
         ("kserve/sklearnserver:v0.15.0", "kserve"),
+        ("gcr.io/kfserving/sklearnserver:v0.6.1", "kserve"),
         ("docker.io/kserve/huggingfaceserver:v0.15.0-gpu", "kserve"),
         ("Ollama/Ollama:latest", "ollama"),
     ] {
@@ -89,6 +91,14 @@ fn a_command_says_which_server_it_is_in_any_image() {
             "vllm",
         ),
         (&["env", "A=1", "tini", "--", "vllm", "serve", "m"], "vllm"),
+        (
+            &[
+                "bash",
+                "-c",
+                "if [ \"$A\" = \"b\" ]; then\n  echo \"vllm\"\nfi\neval \"vllm serve \\\n /m --port 8000 $ARGS\"",
+            ],
+            "vllm",
+        ),
         (&["uv", "run", "vllm", "serve", "m"], "vllm"),
         (&["tritonserver", "--model-repository=/models"], "triton"),
         (
@@ -151,6 +161,8 @@ fn what_only_talks_to_a_server_is_not_one() {
         "ghcr.io/open-webui/open-webui:ollama",
         "acme/ollama-exporter",
         "kserve/kserve-controller:v0.15",
+        "ghcr.io/llm-d/llm-d-routing-sidecar:v0.7.1",
+        "ghcr.io/llm-d/llm-d-inference-scheduler:v0.7.1",
         "kserve/storage-initializer:v0.15",
         "python:3.12",
         "",
