@@ -155,17 +155,60 @@ pub fn exposures<'estate>(
             }
         }
     }
+    made_by_operator(workload, &mut found);
     found
+}
+
+/// The service and the ingress that NVIDIA's NIM operator makes by itself.
+fn made_by_operator<'estate>(
+    workload: &'estate Workload<'_>,
+    into: &mut Vec<Exposure<'estate>>,
+) {
+    if !matches!(workload.resource.kind, "NIMService" | "NIMPipeline") {
+        return;
+    }
+    let Some(expose) = workload.pod.get("expose") else {
+        return;
+    };
+    let service = expose.get("service");
+    let how = kind_of_service(service, pairs(service.and_then(|service| service.get("annotations"))).as_slice());
+    let ingress = [&["ingress"][..], &["router", "ingress"][..]]
+        .iter()
+        .find_map(|path| expose.at(path))
+        .filter(|ingress| ingress.boolean_at("enabled") == Some(true) || ingress.get("enabled").is_none());
+    for key in ["port", "grpcPort", "metricsPort"] {
+        let Some(port) = service.and_then(|service| service.get(key)) else {
+            continue;
+        };
+        let number = port.integer().and_then(|number| u16::try_from(number).ok());
+        into.push(Exposure {
+            how,
+            port: number,
+            place: port.place,
+            resource: &workload.resource,
+        });
+        if let Some(ingress) = ingress.filter(|_| key == "port") {
+            into.push(Exposure {
+                how: How::Ingress,
+                port: number,
+                place: ingress.get("enabled").unwrap_or(ingress).place,
+                resource: &workload.resource,
+            });
+        }
+    }
 }
 
 /// How a service is reached.
 #[must_use]
 pub fn service_kind(service: &Resource<'_>) -> How {
-    let spec = service.node.get("spec");
+    let annotations = pairs(service.node.at(&["metadata", "annotations"]));
+    kind_of_service(service.node.get("spec"), &annotations)
+}
+
+fn kind_of_service(spec: Option<&Node>, annotations: &[(&str, &str)]) -> How {
     match spec.and_then(|spec| spec.text_at("type")) {
         Some("NodePort") => How::NodePort,
         Some("LoadBalancer") => {
-            let annotations = pairs(service.node.at(&["metadata", "annotations"]));
             let internal = annotations.iter().any(|(key, value)| {
                 (key.contains("load-balancer-internal") || key.contains("load-balancer-scheme") || key.contains("load-balancer-type"))
                     && matches!(value.to_ascii_lowercase().as_str(), "true" | "internal" | "0.0.0.0/0")

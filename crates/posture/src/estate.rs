@@ -109,6 +109,7 @@ impl<'tree> Estate<'tree> {
                 | Kind::Unknown => {}
             }
         }
+        kubernetes::variables::resolve(&resources, &mut workloads);
         crate::server::recognise(&mut workloads);
         Self {
             files,

@@ -7,11 +7,13 @@ use std::borrow::Cow;
 
 use crate::node::{Node, is_unresolved};
 use crate::workload::{
-    Container, Given, Image, Mount, Origin, Port, Published, Resource, Role, Source, Variable, Word,
-    Workload, shell_words,
+    Container, Image, Mount, Origin, Port, Published, Resource, Role, Source, Word, Workload, shell_words,
 };
 
 mod special;
+pub(crate) mod variables;
+
+use self::variables::environment;
 
 /// The resources of one document: itself, or the members of a list.
 pub(crate) fn resources<'tree>(document: &'tree Node, into: &mut Vec<Resource<'tree>>) {
@@ -123,7 +125,7 @@ pub(crate) fn container<'tree>(
         node,
         image: node.get("image").and_then(Image::of),
         words: words(node),
-        environment: environment(node),
+        environment: environment(node, "env"),
         ports: node.list("ports").iter().filter_map(port).collect(),
         mounts: node
             .list("volumeMounts")
@@ -161,38 +163,6 @@ pub(crate) fn command_words<'tree>(items: &'tree [Node], words: &mut Vec<Word<'t
             });
         }
     }
-}
-
-fn environment(node: &Node) -> Vec<Variable<'_>> {
-    let mut variables = Vec::new();
-    for item in node.list("env") {
-        let Some(name) = item.get("name") else {
-            continue;
-        };
-        let from = item.get("valueFrom");
-        let reference = |key: &str| {
-            from.and_then(|from| from.get(key))
-                .and_then(|reference| reference.text_at("name"))
-        };
-        let value = if let Some(value) = item.get("value") {
-            Given::Literal {
-                text: Cow::Borrowed(value.text().unwrap_or("")),
-                place: value.place,
-            }
-        } else if let Some(secret) = reference("secretKeyRef") {
-            Given::Secret(secret)
-        } else if let Some(map) = reference("configMapKeyRef") {
-            Given::ConfigMap(map)
-        } else {
-            Given::Elsewhere
-        };
-        variables.push(Variable {
-            name: Cow::Borrowed(name.text().unwrap_or("")),
-            place: name.place,
-            value,
-        });
-    }
-    variables
 }
 
 fn port(node: &Node) -> Option<Port<'_>> {

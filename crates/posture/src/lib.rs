@@ -22,6 +22,7 @@ mod rules;
 pub mod scan;
 mod secrets;
 mod server;
+mod shell;
 pub mod toolkit;
 pub mod workload;
 pub mod yaml;

@@ -4,7 +4,8 @@
 //! subset. The text may be hostile: depth, size, the number of values after aliases are put in, and the
 //! number of documents are bounded. A mistake ends one document's reading, not the scan: the documents before it stay.
 
-use std::collections::HashMap;
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 
@@ -78,6 +79,11 @@ pub fn read(file: FileId, text: &str) -> Stream {
 struct Lines<'text> {
     text: &'text str,
     starts: Vec<usize>,
+    /// Whether every character is one byte.
+    ascii: bool,
+    /// The last start that was asked for: line, column, byte. A file may be one line of many megabytes, and
+    /// counting from its start each time would take as long as its square.
+    last: Cell<(usize, usize, usize)>,
 }
 
 impl<'text> Lines<'text> {
@@ -90,28 +96,41 @@ impl<'text> Lines<'text> {
                 starts.push(at + 1);
             }
         }
-        Self { text, starts }
+        Self {
+            text,
+            starts,
+            ascii: text.is_ascii(),
+            last: Cell::default(),
+        }
     }
 
-    fn byte(&self, marker: Marker) -> u32 {
+    fn byte(&self, marker: Marker) -> usize {
         let line = marker.line().max(1) - 1;
         let start = self.starts.get(line).copied().unwrap_or(self.text.len());
-        let rest = self.text.get(start..).unwrap_or("");
-        let bytes = rest
-            .char_indices()
-            .nth(marker.col())
-            .map_or(rest.len(), |(at, _)| at);
-        u32::try_from(start + bytes).unwrap_or(u32::MAX)
+        if self.ascii {
+            return start.saturating_add(marker.col()).min(self.text.len());
+        }
+        let (known_line, column, byte) = self.last.get();
+        let (from, skip) = if known_line == line && column <= marker.col() && byte >= start {
+            (byte, marker.col() - column)
+        } else {
+            (start, marker.col())
+        };
+        let rest = self.text.get(from..).unwrap_or("");
+        let more = rest.char_indices().nth(skip);
+        from + more.map_or(rest.len(), |(at, _)| at)
     }
 
     fn place(&self, file: FileId, start: Marker, end: Marker) -> Place {
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        let first = self.byte(start);
+        self.last.set((start.line().max(1) - 1, start.col(), first));
         Place {
             file,
             line: number(start.line().max(1)),
             column: number(start.col() + 1),
-            start: self.byte(start),
-            end: self.byte(end).max(self.byte(start)),
+            start: number(first),
+            end: number(self.byte(end).max(first)),
         }
     }
 }
@@ -185,14 +204,14 @@ impl Builder<'_> {
             Event::SequenceStart(anchor, _tag) => {
                 let value = Value::Sequence {
                     items: Vec::new(),
-                    flow: self.starts_with(place, b'['),
+                    flow: self.starts_with(place, '['),
                 };
                 self.begin(Node { place, value }, anchor)
             }
             Event::MappingStart(anchor, _tag) => {
                 let value = Value::Mapping {
                     entries: Vec::new(),
-                    flow: self.starts_with(place, b'{'),
+                    flow: self.starts_with(place, '{'),
                 };
                 self.begin(Node { place, value }, anchor)
             }
@@ -209,9 +228,15 @@ impl Builder<'_> {
         }
     }
 
-    fn starts_with(&self, place: Place, byte: u8) -> bool {
+    /// Whether the value at `place` starts with `bracket`, an anchor and a tag before it left out.
+    fn starts_with(&self, place: Place, bracket: char) -> bool {
         let at = usize::try_from(place.start).unwrap_or(usize::MAX);
-        self.lines.text.as_bytes().get(at) == Some(&byte)
+        let mut rest = self.lines.text.get(at..).unwrap_or("");
+        while rest.starts_with(['&', '!']) {
+            let word = rest.find(char::is_whitespace).unwrap_or(rest.len());
+            rest = rest.get(word..).unwrap_or("").trim_start_matches([' ', '\t']);
+        }
+        rest.starts_with(bracket)
     }
 
     /// Where a scalar ends: the parser's own end takes blanks and comments behind it along.
@@ -236,7 +261,8 @@ impl Builder<'_> {
     /// only notices at whatever comes next.
     fn end_of(&self, node: &Node, end: Place) -> u32 {
         let end = match &node.value {
-            Value::Sequence { flow: true, .. } | Value::Mapping { flow: true, .. } => end.end,
+            // The parser's own end takes blanks and a comment behind the bracket along.
+            Value::Sequence { flow: true, .. } | Value::Mapping { flow: true, .. } => end.start + 1,
             Value::Sequence { .. } | Value::Mapping { .. } | Value::Scalar { .. } => self.last_end,
         };
         end.max(node.place.start)
@@ -336,6 +362,10 @@ fn merge(node: &mut Node, merges: Vec<Node>) {
     let Value::Mapping { entries, .. } = &mut node.value else {
         return;
     };
+    if merges.is_empty() {
+        return;
+    }
+    let mut known: HashSet<String> = entries.iter().map(|entry| entry.key.clone()).collect();
     for source in merges {
         let sources = match source.value {
             Value::Sequence { items, .. } => items,
@@ -347,7 +377,7 @@ fn merge(node: &mut Node, merges: Vec<Node>) {
                 continue;
             };
             for entry in more {
-                if entries.len() < MAX_MEMBERS && !entries.iter().any(|own| own.key == entry.key) {
+                if known.insert(entry.key.clone()) {
                     entries.push(entry);
                 }
             }
@@ -360,8 +390,6 @@ pub const MAX_BYTES: usize = 64 * 1024 * 1024;
 const MAX_DEPTH: usize = 128;
 const MAX_VALUES: usize = 4_000_000;
 const MAX_DOCUMENTS: usize = 20_000;
-// Merged members are compared with one another, so their number is bounded by itself.
-const MAX_MEMBERS: usize = 4096;
 
 #[cfg(test)]
 mod tests;
