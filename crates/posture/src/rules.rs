@@ -4,13 +4,20 @@ mod account;
 mod bounds;
 mod enclosure;
 mod exposure;
+mod front;
+mod group;
 mod hardening;
 mod network;
 mod provenance;
 mod rbac;
-mod keys;
+mod reach;
+mod requests;
 mod secrets;
 mod subject;
+mod triton;
+mod triton_repository;
+mod versions;
+mod vllm;
 mod volumes;
 mod weights;
 
@@ -22,12 +29,18 @@ pub(crate) const ALL: &[&[Rule]] = &[
     bounds::RULES,
     enclosure::RULES,
     exposure::RULES,
+    front::RULES,
+    group::RULES,
     hardening::RULES,
     network::RULES,
     provenance::RULES,
     rbac::RULES,
-    keys::RULES,
+    requests::RULES,
     secrets::RULES,
+    triton::RULES,
+    triton_repository::RULES,
+    versions::RULES,
+    vllm::RULES,
     volumes::RULES,
     weights::RULES,
 ];
