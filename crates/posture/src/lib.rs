@@ -10,8 +10,10 @@
 pub mod catalogue;
 pub mod cluster;
 mod compose;
+pub mod diff;
 mod environment_file;
 pub mod estate;
+pub mod fix;
 pub mod input;
 mod kubernetes;
 pub mod network;

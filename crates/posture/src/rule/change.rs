@@ -1,7 +1,7 @@
 //! An edit that puts a finding right, said against the tree and applied to the text by [`crate::fix`].
 
 use crate::node::{Entry, Node, Value};
-use crate::place::Place;
+use crate::place::{FileId, Place};
 
 /// One edit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,15 @@ pub enum Change {
         /// Whether the mapping is written in `{ }`.
         flow: bool,
         /// The keys, from the outside in; all but the last become mappings of their own.
+        path: Vec<String>,
+        /// The value, as YAML of one line.
+        text: String,
+    },
+    /// Writes a mapping where nothing stands yet: after `key:`, or in place of `{}`.
+    Open {
+        /// The empty value.
+        place: Place,
+        /// The keys, from the outside in.
         path: Vec<String>,
         /// The value, as YAML of one line.
         text: String,
@@ -56,12 +65,11 @@ impl Change {
                 place: entry.value.place,
                 text: text.to_owned(),
             }),
-            // `key:` with nothing behind it, or `{}`: the rest is written in one line after it.
             (Some(entry), false) if entry.value.is_null() || is_empty(&entry.value) => {
-                let opened: String = rest.iter().map(|key| format!("{{{key}: ")).collect();
-                Some(Self::Replace {
+                Some(Self::Open {
                     place: entry.value.place,
-                    text: format!("{opened}{text}{}", "}".repeat(rest.len())),
+                    path: rest.iter().map(|key| (*key).to_owned()).collect(),
+                    text: text.to_owned(),
                 })
             }
             (Some(entry), false) => Self::set(&entry.value, rest, text),
@@ -99,6 +107,16 @@ impl Change {
     #[must_use]
     pub const fn remove_item(item: &Node) -> Self {
         Self::Remove { place: item.place }
+    }
+
+    /// The file that it edits.
+    #[must_use]
+    pub const fn file(&self) -> FileId {
+        match self {
+            Self::Replace { place, .. } | Self::Open { place, .. } | Self::Remove { place } => place.file,
+            Self::Add { mapping, .. } => mapping.file,
+            Self::Append { list, .. } => list.file,
+        }
     }
 
     /// The edit that adds `text` to the end of the list `node`; none when it is no list.
