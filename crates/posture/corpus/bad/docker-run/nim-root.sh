@@ -1,0 +1,4 @@
+#!/bin/sh
+# nim on one GPU, for clients on this host.
+set -eu
+docker run --detach --name nim --gpus '"device=0"' --user 0 --cap-drop ALL --security-opt no-new-privileges --shm-size 4g --memory 48g --cpus 8 --pids-limit 1024 --tmpfs /tmp:size=1g --publish 127.0.0.1:8000:8000 -v "$PWD/models:/models:ro" -v cache:/cache -e NIM_TELEMETRY_MODE=0 -e NIM_DISABLE_MODEL_DOWNLOAD=1 -e NIM_MODEL_PATH=/models/mistral-small -e NIM_CACHE_PATH=/cache -e NIM_SERVED_MODEL_NAME=mistral-small -e NIM_LOG_LEVEL=INFO -e NIM_SERVER_PORT=8000 -e HF_HUB_OFFLINE=1 -e VLLM_NO_USAGE_STATS=1 -e NIM_CORS_ALLOW_ORIGINS=https://chat.example.com -e NIM_SSL_MODE=TLS -e NIM_SSL_KEY_PATH=/tls/tls.key -e NIM_SSL_CERTS_PATH=/tls/tls.crt nvcr.io/nim/meta/llama-3.1-8b-instruct:1.13.1@sha256:01492f9915128c8b2fff8bc4e52847d13c87fe76003270db008d5d9becb4019f  # finds AI-096 AI-098

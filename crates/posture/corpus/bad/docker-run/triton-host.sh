@@ -1,0 +1,4 @@
+#!/bin/sh
+# triton on one GPU, for clients on this host.
+set -eu
+docker run --detach --name triton --gpus '"device=0"' --user 10001:10001 --ipc=host --read-only --cap-drop ALL --security-opt no-new-privileges --shm-size 4g --memory 48g --cpus 8 --pids-limit 1024 --tmpfs /tmp:size=1g --network host -v "$PWD/models:/models:ro" -v cache:/cache -e TRITON_ADMIN_KEY nvcr.io/nvidia/tritonserver:26.03-py3@sha256:15ca9be153bd7c3e21add20cfda796bdbc721383d8485afcf4e8376eab8e84c0 tritonserver --model-repository=/models/llama-3.1-8b --model-control-mode=none --exit-on-error=true --strict-readiness=true --disable-auto-complete-config --allow-metrics=false '--http-restricted-api=shared-memory,model-repository,logging,trace:admin-key=${TRITON_ADMIN_KEY}' '--grpc-restricted-protocol=shared-memory,model-repository,logging,trace:admin-key=${TRITON_ADMIN_KEY}' --grpc-max-response-pool-size=64 # finds AI-095 AI-093
