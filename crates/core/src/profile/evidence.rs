@@ -19,8 +19,8 @@ pub struct Evidence {
     /// Repositories of its images, in lower case, without registry default, tag and digest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<String>,
-    /// The words that a command which starts it begins with. Programs are written without directory, and
-    /// every Python as `python`.
+    /// The words that a command which starts it begins with. Every Python is written as `python`, and a program
+    /// without its directory, unless the directory is what tells it from others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<String>,
     /// Commands that its image also runs and that serve nothing.
@@ -217,7 +217,7 @@ impl Seen<'_> {
             let mut words = command.iter();
             wanted.split(' ').enumerate().all(|(index, wanted)| {
                 words.next().is_some_and(|word| {
-                    let word = if index == 0 {
+                    let word = if index == 0 && !wanted.contains('/') {
                         command::base_name(word)
                     } else {
                         word

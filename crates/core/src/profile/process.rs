@@ -106,6 +106,8 @@ impl Flags {
     fn is_given(&self, wanted: &str, word: &str, next: Option<&str>) -> bool {
         let (wanted, value) = split(wanted);
         let (flag, given) = split(word);
+        // `--config.member value` sets a member of what `--config` takes as JSON.
+        let flag = flag.split_once('.').map_or(flag, |(flag, _)| flag);
         let long = flag.strip_prefix("--").is_some_and(|name| !name.is_empty());
         let beginning = wanted.get(..flag.len()).filter(|_| self.shortened && long);
         let same = same_flag(wanted, flag) || beginning.is_some_and(|start| same_flag(start, flag));

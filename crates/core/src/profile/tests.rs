@@ -94,7 +94,7 @@ fn a_path_in_disguise_is_another_path() {
 #[test]
 fn a_row_nobody_has_verified_is_denied() {
     assert!(matches!(
-        llama().route("POST", "/v1/embeddings"),
+        llama().route("POST", "/v1/rerank"),
         RouteVerdict::Unverified(_)
     ));
 }
@@ -231,6 +231,7 @@ fn a_flag_is_seen_in_each_of_its_spellings_and_with_its_value() {
         "s --trust-remote-code",
         "s --trust_remote_code",
         "s --trust-remote-code=true",
+        "s --trust-remote-code.member 1",
         "s --mode poll",
         "s --mode=poll",
         "s -hf x",

@@ -127,6 +127,7 @@ fn a_command_says_which_server_it_is_in_any_image() {
             "kserve",
         ),
         (&["/opt/nim/start_server.sh"], "nim"),
+        (&["nim-serve", "--max-model-len", "4096"], "nim"),
     ] {
         assert_eq!(found(&command(argv)), Some(id), "{argv:?}");
     }
@@ -146,6 +147,8 @@ fn what_only_talks_to_a_server_is_not_one() {
             "until curl -sf vllm:8000/health; do sleep 1; done",
         ],
         &["echo", "vllm", "serve"],
+        &["/app/start_server.sh"],
+        &["download-to-cache"],
         &["ollama", "pull", "llama3.2"],
         &["perf_analyzer", "-m", "m", "-u", "triton:8001"],
     ] {
