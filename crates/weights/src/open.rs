@@ -85,7 +85,8 @@ pub fn check(
     })
 }
 
-/// Decrypts `model` into the new directory `output`.
+/// Decrypts `model` into the new directory `output`. What earlier ones to the same place that were killed
+/// had left of their plaintext is removed; where it was is returned.
 ///
 /// # Errors
 /// When a chunk or digest does not match or the directory cannot be written; then nothing is left.
@@ -93,7 +94,7 @@ pub fn decrypt_to(
     model: &OpenedModel,
     output: &Path,
     progress: ProgressFn<'_>,
-) -> Result<(), OpenModelError> {
+) -> Result<Vec<PathBuf>, OpenModelError> {
     let staging = Staging::new(output)?;
     each(
         model,

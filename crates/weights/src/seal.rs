@@ -2,21 +2,18 @@
 //!
 //! Everything is written to a hidden sibling of the destination, flushed to disk, and renamed at the
 //! end: a full disk, an error or a crash leaves nothing under the final name. The free space is
-//! compared before the first byte is read, so that a disk that is too small is known at once.
+//! compared before the first byte is read, so that a disk that is too small is known at once. What a
+//! sealing that was killed left hidden there, the next one to the same place removes.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use casemate_core::name::ModelVersion;
 use casemate_core::secret::SecretKey;
 use ring::rand::{SecureRandom, SystemRandom};
-use rustix::fs::{CWD, RenameFlags};
 use zeroize::Zeroize;
 
 use crate::ProgressFn;
-use crate::artifact::exists;
 use crate::bundle::Bundle;
 use crate::digest::Digest;
 use crate::format::header::{ArtifactId, Header, Part};
@@ -32,6 +29,9 @@ use crate::oms::{Manifest, walk};
 use crate::signing::{SigningKey, SigningKeyError};
 
 mod lane;
+mod staging;
+
+pub(crate) use staging::Staging;
 
 /// What to seal, for whom, and where to.
 #[derive(Debug)]
@@ -90,6 +90,8 @@ pub struct SealSummary {
     pub bytes: u64,
     /// Top-level git files that were left out, as model signing does.
     pub ignored: Vec<String>,
+    /// What sealings to the same place that were killed had left there, and is removed now.
+    pub swept: Vec<PathBuf>,
 }
 
 /// Why a directory was not sealed.
@@ -235,7 +237,7 @@ pub fn seal(
     staging.write(INDEX_FILE, &index)?;
     staging.write(TAGS_FILE, &tags)?;
     staging.write(HEADER_FILE, &header.sign(request.signer)?)?;
-    staging.publish()?;
+    let swept = staging.publish()?;
     Ok(SealSummary {
         seal_digest: Digest::of(&header.payload()),
         header,
@@ -243,6 +245,7 @@ pub fn seal(
         files: listed.len() as u64,
         bytes: listed.iter().map(|entry| entry.size).sum(),
         ignored: walked.ignored,
+        swept,
     })
 }
 
@@ -256,134 +259,4 @@ fn fresh_key() -> Result<(SecretKey, ArtifactId), SealModelError> {
     let data_key = SecretKey::new(key);
     key.zeroize();
     Ok((data_key, ArtifactId(id)))
-}
-
-/// A hidden directory beside the destination; removed unless it was published.
-pub(crate) struct Staging {
-    directory: PathBuf,
-    output: PathBuf,
-    published: bool,
-}
-
-impl Staging {
-    pub(crate) fn new(output: &Path) -> Result<Self, SealModelError> {
-        let unnamed = || SealModelError::Output(output.to_owned());
-        let name = output
-            .file_name()
-            .ok_or_else(unnamed)?
-            .to_string_lossy()
-            .into_owned();
-        let write = |source| SealModelError::Write {
-            path: output.to_owned(),
-            source,
-        };
-        if exists(output).map_err(write)? {
-            return Err(SealModelError::Exists(output.to_owned()));
-        }
-        let mut random = [0; 8];
-        SystemRandom::new()
-            .fill(&mut random)
-            .map_err(|_| SealModelError::Random)?;
-        let hidden = format!(".{name}.{}.partial", crate::digest::hex(&random));
-        let directory = output.with_file_name(hidden);
-        let made = DirBuilder::new().mode(0o700).create(&directory);
-        made.map_err(|source| SealModelError::Write {
-            path: directory.clone(),
-            source,
-        })?;
-        Ok(Self {
-            directory,
-            output: output.to_owned(),
-            published: false,
-        })
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
-    }
-
-    fn create(&self, name: &str) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        options
-            .write(true)
-            .create_new(true)
-            .mode(0o644)
-            .open(self.path(name))
-    }
-
-    /// Makes a file that `bytes` bytes will be written to, when there is room for them now. Room that
-    /// others take meanwhile is noticed by the write that fails.
-    fn reserve(&self, name: &str, bytes: u64) -> Result<File, SealModelError> {
-        let failed = |source| self.failed(name, source, bytes);
-        let file = self.create(name).map_err(failed)?;
-        let room = rustix::fs::fstatvfs(&file).map_err(|errno| failed(errno.into()))?;
-        if room.f_bavail.saturating_mul(room.f_frsize) < bytes {
-            return Err(SealModelError::NoSpace {
-                path: self.output.clone(),
-                needed: bytes,
-            });
-        }
-        Ok(file)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), SealModelError> {
-        let failed = |source| self.failed(name, source, bytes.len() as u64);
-        let mut file = self.create(name).map_err(failed)?;
-        file.write_all(bytes)
-            .and_then(|()| file.sync_all())
-            .map_err(failed)
-    }
-
-    fn failed(&self, name: &str, source: io::Error, needed: u64) -> SealModelError {
-        if source.kind() == io::ErrorKind::StorageFull {
-            SealModelError::NoSpace {
-                path: self.output.clone(),
-                needed,
-            }
-        } else {
-            SealModelError::Write {
-                path: self.path(name),
-                source,
-            }
-        }
-    }
-
-    /// Gives the finished directory its final name, unless something took it meanwhile.
-    pub(crate) fn publish(mut self) -> Result<(), SealModelError> {
-        let failed = |source| SealModelError::Write {
-            path: self.output.clone(),
-            source,
-        };
-        let sync = |path: &Path| File::open(path).and_then(|directory| directory.sync_all());
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(&self.directory, mode).map_err(failed)?;
-        sync(&self.directory).map_err(failed)?;
-        let flags = RenameFlags::NOREPLACE;
-        match rustix::fs::renameat_with(CWD, &self.directory, CWD, &self.output, flags) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::EXIST) => {
-                return Err(SealModelError::Exists(self.output.clone()));
-            }
-            // A file system without this flag: a plain rename replaces at most an empty directory.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-                fs::rename(&self.directory, &self.output).map_err(failed)?;
-            }
-            Err(errno) => return Err(failed(errno.into())),
-        }
-        self.published = true;
-        let parent = self
-            .output
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        sync(parent.unwrap_or(Path::new("."))).map_err(failed)
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        if !self.published {
-            // The error that brought us here is the one to report.
-            drop(fs::remove_dir_all(&self.directory));
-        }
-    }
 }

@@ -175,3 +175,55 @@ fn a_full_disk_leaves_nothing_under_the_final_name() {
         });
     });
 }
+
+#[test]
+fn what_a_killed_sealing_left_is_removed_by_the_next_one_to_the_same_place_and_nothing_else_is() {
+    let lab = Lab::new();
+    let partial = |name: &str| {
+        let path = lab.path(name);
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("data"), b"half").unwrap();
+        path
+    };
+    let dead = partial(".model.sealed.0123456789abcdef.partial");
+    let living = partial(".model.sealed.fedcba9876543210.partial");
+    let elsewhere = partial(".other.sealed.0123456789abcdef.partial");
+    let somebodys = partial(".model.sealed.draft.partial");
+    let file = lab.path(".model.sealed.00000000000000aa.partial");
+    fs::write(&file, b"a file").unwrap();
+    let link = lab.path(".model.sealed.00000000000000bb.partial");
+    symlink(&elsewhere, &link).unwrap();
+    let held = fs::File::open(&living).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+
+    let summary = lab.try_seal(&lab.sealed(), 1).unwrap();
+    assert_eq!(summary.swept, std::slice::from_ref(&dead));
+    assert!(!dead.exists());
+    for kept in [&living, &elsewhere, &somebodys] {
+        assert!(kept.join("data").exists(), "{}", kept.display());
+    }
+    assert!(file.exists() && link.is_symlink());
+    // Once its holder is gone it goes too, whether the place is sealed to or opened to.
+    drop(held);
+    fs::remove_dir_all(lab.sealed()).unwrap();
+    assert_eq!(lab.try_seal(&lab.sealed(), 1).unwrap().swept, [living]);
+}
+
+#[test]
+fn two_sealings_to_one_place_at_once_end_with_one_model_and_nothing_beside_it() {
+    let lab = Lab::new();
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let sealing: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| lab.try_seal(&lab.sealed(), 1)))
+            .collect();
+        sealing.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    let (done, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    assert_eq!(done.len(), 1);
+    for outcome in refused {
+        let refusal = outcome.unwrap_err();
+        assert!(matches!(refusal, SealModelError::Exists(_)), "{refusal:?}");
+    }
+    assert_no_partials(&lab);
+    lab.open();
+}

@@ -102,6 +102,16 @@ fn show(context: &Context<'_>, arguments: &Inspect) -> Result<Exit, Failure> {
     })
 }
 
+/// Says what an earlier command that was killed had left beside its destination.
+fn say_swept(context: &Context<'_>, swept: &[PathBuf]) {
+    for path in swept {
+        context.output.say(&format!(
+            "removed what a killed command had left: {}",
+            path.display()
+        ));
+    }
+}
+
 /// Moves `bar` along; the engine calls it often and from many threads.
 fn advance(bar: &ProgressBar, progress: Progress) {
     if bar.length() != Some(progress.total) {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use casemate_weights::open::{OpenModelError, decrypt_to};
 
-use super::advance;
 use super::verify::{Expected, opened, verified};
+use super::{advance, say_swept};
 use crate::commands::Context;
 use crate::exit::{Exit, Failure};
 
@@ -40,7 +40,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Open) -> Result<Exit, Failu
         advance(&bar, progress)
     });
     bar.finish_and_clear();
-    written.map_err(|error| {
+    let swept = written.map_err(|error| {
         let exit = match &error {
             OpenModelError::Chunk(_) | OpenModelError::Digest { .. } => Exit::Found,
             OpenModelError::Output(_) | OpenModelError::Write { .. } => Exit::Usage,
@@ -53,6 +53,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Open) -> Result<Exit, Failu
             "root-digest": header.root_digest,
             "output": arguments.output,
             "files": model.entries().len(),
+            "swept": swept,
         }))?;
     } else {
         context.output.data(&format!(
@@ -61,6 +62,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Open) -> Result<Exit, Failu
             arguments.output.display()
         ))?;
     }
+    say_swept(context, &swept);
     context
         .output
         .say("these are plain weights: whoever reads the directory has them");

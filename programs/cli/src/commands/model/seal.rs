@@ -8,7 +8,7 @@ use casemate_weights::key_release::{Recipient, load_recipients};
 use casemate_weights::seal::{SealModelError, SealRequest, seal};
 use casemate_weights::signing::load_private;
 
-use super::{advance, rate};
+use super::{advance, rate, say_swept};
 use crate::commands::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::size;
@@ -88,6 +88,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Seal) -> Result<Exit, Failu
             "files": summary.files,
             "bytes": summary.bytes,
             "ignored": summary.ignored,
+            "swept": summary.swept,
         }))?;
     } else {
         context.output.data(&format!(
@@ -105,6 +106,7 @@ pub(super) fn run(context: &Context<'_>, arguments: &Seal) -> Result<Exit, Failu
             rate(summary.bytes, start.elapsed())
         ));
     }
+    say_swept(context, &summary.swept);
     for ignored in &summary.ignored {
         context
             .output
