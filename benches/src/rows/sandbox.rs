@@ -15,7 +15,7 @@ use casemate_linux::namespace;
 use casemate_sandbox::bundle::Bundle;
 use casemate_sandbox::image::{Bounds, unpack};
 use casemate_sandbox::plan::{HostFacts, RootFileSystem, StageLimits, StageRequest, plan};
-use casemate_sandbox::runtime::Runc;
+use casemate_sandbox::runtime::{Floor, Runc};
 use casemate_sandbox::stage;
 use casemate_testkit::programs::{output, runc};
 use casemate_testkit::{Programs, oci};
@@ -51,7 +51,7 @@ fn on_own_thread() -> anyhow::Result<Vec<Line>> {
     open(&path("store"))?;
     let image = unpack(&path("image"), &path("store"), &Bounds::default())?;
     namespace::create_network(&path("network"))?;
-    let (runtime, _) = Runc::find(None, &path("runc"))?;
+    let (runtime, _) = Runc::find(None, &path("runc"), Floor::Kept)?;
     let request = StageRequest {
         id: format!("bench-{}", std::process::id()),
         slot: 901,

@@ -11,9 +11,9 @@
 //! ```no_run
 //! # use std::path::Path;
 //! # fn launch(request: &casemate_sandbox::plan::StageRequest) -> Result<(), Box<dyn std::error::Error>> {
-//! use casemate_sandbox::{bundle::Bundle, plan, runtime::Runc, stage};
+//! use casemate_sandbox::{bundle::Bundle, plan, runtime::{Floor, Runc}, stage};
 //!
-//! let (runc, warnings) = Runc::find(None, Path::new("/run/casemate/runc"))?;
+//! let (runc, warnings) = Runc::find(None, Path::new("/run/casemate/runc"), Floor::Kept)?;
 //! casemate_linux::namespace::create_network(&request.network)?;
 //! let plan = plan::plan(request)?;
 //! let bundle = Bundle::prepare(&plan, Path::new("/run/casemate/bundles/chat.infer"))?;

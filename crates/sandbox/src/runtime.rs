@@ -1,7 +1,7 @@
 //! The installed OCI runtime, driven through its command line.
 //!
-//! [`Runc::find`] looks for it and refuses one that is too old to contain anything, with the way to
-//! mend that. Every act has a deadline, and fails with the reason that the runtime logged.
+//! [`Runc::find`] looks for it and refuses one below the floor, which is too old to contain anything, with
+//! the way to mend that. Every act has a deadline, and fails with the reason that the runtime logged.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 mod version;
 
-pub use version::{Version, Warning};
+pub use version::{Floor, Version, Warning};
 
 /// Why there is no runtime to use.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +33,7 @@ pub enum FindRuntimeError {
     },
     /// It has a hole that a stage could leave through.
     #[error(
-        "runc {found} at `{program}` is too old: {reason}; install {needed} or a distribution's package with the fix"
+        "runc {found} at `{program}` is too old: {reason}; install {needed} or newer, or a distribution's package with the fix"
     )]
     TooOld {
         /// Where it is.
@@ -138,13 +138,15 @@ pub struct Runc {
 
 impl Runc {
     /// Finds runc, at `program` or in the system's directories, and looks at its version. Known holes
-    /// that a distribution may have closed in its own way come back as warnings.
+    /// that a distribution may have closed in its own way come back as warnings, and so does, with
+    /// [`Floor::Waived`], what it would be refused for.
     ///
     /// # Errors
     /// See [`FindRuntimeError`].
     pub fn find(
         program: Option<&Path>,
         root: &Path,
+        floor: Floor,
     ) -> Result<(Self, Vec<Warning>), FindRuntimeError> {
         let program = program
             .map(Path::to_owned)
@@ -162,12 +164,14 @@ impl Runc {
         };
         let text = output_of(&program).map_err(unknown)?;
         let version = Version::parse(&text).ok_or_else(|| unknown(format!("`{}`", text.trim())))?;
-        let warnings = version.judge().map_err(|hole| FindRuntimeError::TooOld {
-            program: program.clone(),
-            found: version.to_string(),
-            reason: hole.what,
-            needed: hole.needed,
-        })?;
+        let warnings = version
+            .judge(floor)
+            .map_err(|hole| FindRuntimeError::TooOld {
+                program: program.clone(),
+                found: version.to_string(),
+                reason: hole.what,
+                needed: hole.needed,
+            })?;
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)

@@ -108,8 +108,12 @@ impl Code {
                 "choose another address under spec.exposes, or stop what listens there (`ss -ltnp`)"
             }
             Self::RuntimeAbsent => "install runc (`apt install runc`), or name one with --runtime",
-            Self::RuntimeTooOld => "install runc 1.1 or newer",
-            Self::NoFuse => "load the module (`modprobe fuse`) so that /dev/fuse exists",
+            Self::RuntimeTooOld => {
+                "install what is named, or name another runtime with --runtime, and start casemated again; with --danger-old-runtime it is used as it is"
+            }
+            Self::NoFuse => {
+                "load the module (`modprobe fuse`) so that /dev/fuse exists; in a container, pass the device in"
+            }
             Self::ProgramMissing => "build or install the program, or point --bin at its directory",
             Self::FileRefused => {
                 "name plain files and directories that you can read yourself: the daemon opens them with your rights"

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use casemate_core::enclosure::Enclosure;
@@ -31,7 +31,7 @@ impl Host {
     /// Looks at the host and puts the programs that go into stages where stages can reach them.
     pub(crate) fn find(settings: &Settings) -> Self {
         let named = settings.runtime.as_deref();
-        let runtime = Runc::find(named, &settings.run_dir("runc")).map_or_else(
+        let runtime = Runc::find(named, &settings.run_dir("runc"), settings.floor).map_or_else(
             |error| Err(runtime_failure(named, &error)),
             |(runc, warnings)| {
                 for warning in warnings {
@@ -96,11 +96,8 @@ impl Host {
             .stages
             .iter()
             .any(|stage| !stage.models.is_empty());
-        if opens_models && let Err(error) = File::open("/dev/fuse") {
-            return Err(Failure::new(
-                Code::NoFuse,
-                format!("cannot open `/dev/fuse`: {error}"),
-            ));
+        if opens_models {
+            fuse().map_err(|reason| Failure::new(Code::NoFuse, reason))?;
         }
         self.install(settings).map_err(|error| {
             let message = format!(
@@ -132,7 +129,15 @@ impl Host {
     pub(crate) fn runtime(&self) -> String {
         self.runtime.as_ref().map_or_else(
             |_| "none".to_owned(),
-            |runc| format!("runc {}", runc.version()),
+            |runc| {
+                let version = runc.version();
+                let below = if version.below_floor() {
+                    ", below the floor (--danger-old-runtime)"
+                } else {
+                    ""
+                };
+                format!("runc {version}{below}")
+            },
         )
     }
 
@@ -190,6 +195,25 @@ fn digest(path: &Path) -> io::Result<String> {
         }
     }
 }
+
+/// That `/dev/fuse` is there, can be opened, and is what its name says.
+fn fuse() -> Result<(), String> {
+    let opened = File::open(FUSE).and_then(|file| file.metadata());
+    let found = opened.map_err(|error| format!("cannot open `{FUSE}`: {error}"))?;
+    let number = (
+        rustix::fs::major(found.rdev()),
+        rustix::fs::minor(found.rdev()),
+    );
+    if found.file_type().is_char_device() && number == FUSE_NUMBER {
+        Ok(())
+    } else {
+        Err(format!("`{FUSE}` is not the device of that name"))
+    }
+}
+
+const FUSE: &str = "/dev/fuse";
+/// The device's major and minor number, the same on every Linux.
+const FUSE_NUMBER: (u32, u32) = (10, 229);
 
 fn runtime_failure(named: Option<&Path>, error: &FindRuntimeError) -> Failure {
     if let (Some(path), FindRuntimeError::Absent) = (named, error) {

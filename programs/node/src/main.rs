@@ -21,6 +21,7 @@ mod journal;
 mod keys;
 mod launch;
 mod leftovers;
+mod locks;
 mod network;
 mod node;
 mod processes;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use casemate_sandbox::runtime::Floor;
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// Owns the stages of this host: attests, releases keys, launches, supervises, records.
@@ -49,6 +50,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     runtime: Option<PathBuf>,
 
+    /// Uses a runtime below the floor, out of which a stage can break; every receipt of a launch says so.
+    #[arg(long)]
+    danger_old_runtime: bool,
+
     /// How the daemon's own log is written.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log: LogFormat,
@@ -81,6 +86,7 @@ pub(crate) struct Settings {
     pub(crate) stage_certificate: Duration,
     pub(crate) warm_timeout: Duration,
     pub(crate) runtime: Option<PathBuf>,
+    pub(crate) floor: Floor,
     pub(crate) log: LogFormat,
 }
 
@@ -118,6 +124,11 @@ impl TryFrom<Arguments> for Settings {
             stage_certificate: Duration::from_secs(arguments.stage_certificate_secs),
             warm_timeout: Duration::from_secs(arguments.warm_timeout_secs),
             runtime: arguments.runtime,
+            floor: if arguments.danger_old_runtime {
+                Floor::Waived
+            } else {
+                Floor::Kept
+            },
             log: arguments.log,
         })
     }

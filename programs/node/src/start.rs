@@ -1,20 +1,18 @@
 //! From a fresh process to a serving daemon, and back down again.
 //!
-//! The order matters: the private mount namespace before the first thread, the lock before anything
-//! is changed, the sweep before anything is launched.
+//! The order matters: the private mount namespace before the first thread, the locks before anything
+//! is launched, the sweep before anything is launched.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
-};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use casemate_core::event::{Severity, kind};
 use casemate_core::time::SystemClock;
 use casemate_linux::{namespace, process};
-use rustix::fs::{FlockOperation, Mode};
+use rustix::fs::Mode;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -22,6 +20,7 @@ use crate::host::Host;
 use crate::journal::Journal;
 use crate::keys::{KeepKeyError, NodeKey, ReceiptKey};
 use crate::leftovers;
+use crate::locks::{self, TakeLockError};
 use crate::node::Node;
 use crate::recorder::Recorder;
 use crate::serve::{self, FindGroupError, Group, ServeError};
@@ -45,10 +44,8 @@ pub(crate) enum StartError {
         "`{path}` must be open to be passed through by others (mode 0711 is enough): stages are built below it"
     )]
     Closed { path: PathBuf },
-    #[error("another casemated uses `{path}`")]
-    Locked { path: PathBuf },
-    #[error("cannot lock `{path}`")]
-    Lock { path: PathBuf, source: io::Error },
+    #[error("this casemated would not be alone")]
+    Lock(#[from] TakeLockError),
     #[error("numeric users of the node are somebody else's")]
     Taken(#[from] users::Taken),
     #[error("cannot read `{path}`")]
@@ -77,14 +74,17 @@ impl StartError {
             Self::NotRoot
             | Self::Directory { .. }
             | Self::Closed { .. }
-            | Self::Locked { .. }
             | Self::Taken(_)
             | Self::Users { .. }
             | Self::Group(_)
             | Self::Keys(_)
             | Self::Store(_)
-            | Self::Serve(_) => 1,
-            Self::Mounts(_) | Self::Lock { .. } | Self::Thread(_) | Self::Publish(_) => 70,
+            | Self::Serve(_)
+            | Self::Lock(TakeLockError::OnHost { .. } | TakeLockError::OnState { .. }) => 1,
+            Self::Lock(TakeLockError::File { .. })
+            | Self::Mounts(_)
+            | Self::Thread(_)
+            | Self::Publish(_) => 70,
         }
     }
 }
@@ -101,8 +101,9 @@ pub(crate) fn run(settings: Settings) -> Result<(), StartError> {
     namespace::isolate_mounts().map_err(StartError::Mounts)?;
     // Servers outlive the runtime that made them; as their parent we learn how they end.
     process::adopt_orphans().map_err(StartError::Mounts)?;
+    let _host = locks::host(&settings.run)?;
     make_directories(&settings)?;
-    let _lock = lock(&settings.state)?;
+    let _state = locks::state(&settings.state)?;
 
     let key = NodeKey::open(&settings.state)?;
     let receipt_key = Arc::new(ReceiptKey::open(&settings.state, &key)?);
@@ -227,27 +228,4 @@ fn make(path: &Path, mode: u32, gid: u32) -> Result<(), StartError> {
         path: path.to_owned(),
         source,
     })
-}
-
-/// Two daemons on one state directory would sign two chains.
-fn lock(state: &Path) -> Result<File, StartError> {
-    let path = state.join("lock");
-    let failed = |source| StartError::Lock {
-        path: path.clone(),
-        source,
-    };
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(failed)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(StartError::Locked {
-            path: state.to_owned(),
-        }),
-        Err(error) => Err(failed(error.into())),
-    }
 }

@@ -20,6 +20,7 @@ pub struct Node {
     programs: Programs,
     directory: TempDir,
     issuer: SocketAddr,
+    through: Vec<String>,
     arguments: Vec<String>,
     child: Option<Child>,
 }
@@ -38,6 +39,14 @@ impl Node {
     /// # Errors
     /// When it does not come up.
     pub fn start_with(arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::start_through(&[], arguments)
+    }
+
+    /// Starts one through another program, which must become it (`exec`), with more arguments.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_through(through: &[&str], arguments: &[&str]) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("casemate-test-")
             .tempdir_in("/var/tmp")?;
@@ -45,17 +54,24 @@ impl Node {
         // The stages' identities walk through it; the daemon's own directories below are closed.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711))?;
         let programs = Programs::locate()?;
-        let arguments = arguments.iter().map(|&word| word.to_owned()).collect();
         let issuer = free_address()?;
         let mut node = Self {
             programs,
             directory,
             issuer,
-            arguments,
+            through: Vec::new(),
+            arguments: Vec::new(),
             child: None,
         };
+        node.next_through(through, arguments);
         node.restart()?;
         Ok(node)
+    }
+
+    /// Has the next [`Node::restart`] go through another program, with other further arguments.
+    pub fn next_through(&mut self, through: &[&str], arguments: &[&str]) {
+        let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+        (self.through, self.arguments) = (owned(through), owned(arguments));
     }
 
     /// Starts the daemon again on the same directories, after [`Node::kill`] or [`Node::stop`].
@@ -67,7 +83,16 @@ impl Node {
             .create(true)
             .append(true)
             .open(self.log_path())?;
-        let child = Command::new(self.programs.path("casemated"))
+        let program = self.programs.path("casemated");
+        let mut command = match self.through.split_first() {
+            Some((first, words)) => {
+                let mut command = Command::new(first);
+                command.args(words).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        let child = command
             .arg("--state")
             .arg(self.path("state"))
             .arg("--run")

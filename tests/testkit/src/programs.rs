@@ -182,4 +182,6 @@ const NAMES: &[&str] = &[
     "casemate-probe",
     "redact",
     "stand-in",
+    "attempt",
+    "without",
 ];

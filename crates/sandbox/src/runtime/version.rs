@@ -1,4 +1,8 @@
 //! Which runc it is, and which known holes that one has.
+//!
+//! The floor is 1.1.12: an older one is refused, because a stage as confined as ours could leave through
+//! what was mended there. A distribution that mends an older version under that version's number is known by
+//! its package ([`HOLES`], `backports`). Holes that a stage of ours does not reach are warned of.
 
 use std::fmt;
 
@@ -10,6 +14,15 @@ pub struct Version {
     candidate: Option<u32>,
     /// What a distribution calls its build.
     package: Option<String>,
+}
+
+/// What becomes of a runtime below the floor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Floor {
+    /// It is refused.
+    Kept,
+    /// It is used, and what it would be refused for is warned of. A person takes that upon them.
+    Waived,
 }
 
 /// A hole that the version number alone says is open.
@@ -75,11 +88,17 @@ impl Version {
         })
     }
 
+    /// Whether it has a hole that is refused where the floor is kept.
+    #[must_use]
+    pub fn below_floor(&self) -> bool {
+        self.judge(Floor::Kept).is_err()
+    }
+
     /// The holes that this version may have, or the one for which it is refused.
-    pub(super) fn judge(&self) -> Result<Vec<Warning>, &'static Hole> {
+    pub(super) fn judge(&self, floor: Floor) -> Result<Vec<Warning>, &'static Hole> {
         let mut warnings = Vec::new();
         for hole in HOLES.iter().filter(|hole| !self.closed(hole)) {
-            if hole.refused {
+            if hole.refused && floor == Floor::Kept {
                 return Err(hole);
             }
             let advice = match &self.package {
@@ -204,7 +223,7 @@ mod tests {
 
     fn cves(text: &str) -> Result<Vec<&'static str>, &'static str> {
         let version = Version::parse(text).unwrap();
-        let warnings = version.judge().map_err(|hole| hole.cve)?;
+        let warnings = version.judge(Floor::Kept).map_err(|hole| hole.cve)?;
         Ok(warnings.into_iter().map(|warning| warning.cve).collect())
     }
 
@@ -225,6 +244,31 @@ mod tests {
         assert_eq!(cves("runc version 1.5.0").unwrap(), Vec::<&str>::new());
         assert_eq!(cves("runc version 1.5.0-rc.2").unwrap(), ["CVE-2026-41579"]);
         assert_eq!(cves("runc version 2.0.0").unwrap(), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_waived_floor_turns_every_refusal_into_a_warning_and_is_told_apart() {
+        for (text, least) in [
+            ("runc version 1.0.3", "age"),
+            ("runc version 1.1.5", "CVE-2024-21626"),
+        ] {
+            let version = Version::parse(text).unwrap();
+            assert!(version.below_floor());
+            let warnings = version.judge(Floor::Waived).unwrap();
+            assert!(
+                warnings.iter().any(|warning| warning.cve == least),
+                "{text}"
+            );
+        }
+        assert!(!Version::parse("runc version 1.1.12").unwrap().below_floor());
+    }
+
+    #[test]
+    fn a_backport_counts_for_its_own_version_only() {
+        let other = "runc version 1.1.4+ds1\ncommit: 1.1.4+ds1-1+deb12u9\n";
+        assert_eq!(cves(other), Err("CVE-2024-21626"));
+        // A build that only says so in its version line.
+        assert!(cves("runc version 1.1.5+ds1-1+deb12u1").is_ok());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use casemate_linux::namespace;
 use casemate_sandbox::bundle::Bundle;
 use casemate_sandbox::plan::{HostFacts, Plan, RootFileSystem, StageLimits, StageRequest, plan};
-use casemate_sandbox::runtime::Runc;
+use casemate_sandbox::runtime::{Floor, Runc};
 use casemate_sandbox::stage::{self, Created, RunStageError, Serving};
 
 pub(crate) struct Lab {
@@ -46,7 +46,7 @@ pub(crate) fn run(slot: u16, test: impl FnOnce(&Lab) + Send + 'static) {
         open(&programs, 0o755);
         fs::copy(init, programs.join("init")).unwrap();
         open(&programs.join("init"), 0o755);
-        let (runc, _) = match Runc::find(None, &directory.path().join("runc")) {
+        let (runc, _) = match Runc::find(None, &directory.path().join("runc"), Floor::Kept) {
             Ok(found) => found,
             Err(error) => {
                 println!("skipped: {error}");

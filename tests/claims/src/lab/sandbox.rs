@@ -19,7 +19,7 @@ use casemate_linux::namespace;
 use casemate_sandbox::bundle::Bundle;
 use casemate_sandbox::image::{Bounds, unpack};
 use casemate_sandbox::plan::{HostFacts, Plan, RootFileSystem, StageLimits, StageRequest, plan};
-use casemate_sandbox::runtime::Runc;
+use casemate_sandbox::runtime::{Floor, Runc};
 use casemate_sandbox::stage::{self, Confined, RunStageError};
 use casemate_testkit::programs::{output, runc};
 use casemate_testkit::{Programs, oci};
@@ -66,7 +66,7 @@ impl Lab {
         witness
             .set_read_timeout(Some(Duration::from_secs(1)))
             .unwrap();
-        let (runc, _) = Runc::find(None, &path("runc")).unwrap();
+        let (runc, _) = Runc::find(None, &path("runc"), Floor::Kept).unwrap();
         // Unique on the host, where control groups have one tree.
         let id = format!("claim-{}", std::process::id());
         let request = StageRequest {
