@@ -59,15 +59,18 @@ fn section(page: &mut String, profile: &Profile) -> anyhow::Result<()> {
     }
     process(page, profile)?;
     if !profile.outbound.is_empty() {
-        page.push_str("\n| calls | phase | for | unless | source |\n|---|---|---|---|---|\n");
+        page.push_str(
+            "\n| calls | phase | for | only with | unless | source |\n|---|---|---|---|---|---|\n",
+        );
     }
     for host in &profile.outbound {
         writeln!(
             page,
-            "| `{}` | {} | {} | {} | {} |",
+            "| `{}` | {} | {} | {} | {} | {} |",
             host.host,
             host.phase.as_str(),
             cell(&host.purpose),
+            codes(&host.only_when),
             host.opt_out.as_deref().map_or_else(String::new, code),
             host.source
         )?;

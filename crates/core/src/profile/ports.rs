@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Profile;
 use super::command;
-use super::process::{first, is_first, same_flag, split};
+use super::process::{first, is_first, is_off, value_of};
 
 /// The ports a server opens by itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -168,35 +168,6 @@ impl Profile {
             .map(|listening| listening.listener.class)
             .max()
     }
-}
-
-/// The value of the flag or variable `name`; the last one given wins, as with every server here. A flag
-/// that is given alone has an empty value.
-fn value_of<'given>(
-    name: &str,
-    words: &'given [String],
-    environment: &'given BTreeMap<String, String>,
-) -> Option<&'given str> {
-    if !name.starts_with('-') {
-        return environment.get(name).map(String::as_str);
-    }
-    let mut found = None;
-    let mut words = words.iter().map(String::as_str).peekable();
-    while let Some(word) = words.next() {
-        let (flag, value) = split(word);
-        if same_flag(name, flag) {
-            let next = words.peek().filter(|next| !next.starts_with('-'));
-            found = Some(value.or_else(|| next.copied()).unwrap_or_default());
-        }
-    }
-    found
-}
-
-fn is_off(value: &str) -> bool {
-    matches!(
-        value.to_ascii_lowercase().as_str(),
-        "0" | "false" | "off" | "no" | "none"
-    )
 }
 
 /// The port in `7000`, `0.0.0.0:7000`, `[::]:7000` or `http://host:7000/x`. An address without a port is at

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::pattern;
+use super::{command, pattern};
 
 /// The environment a server runs with. It starts empty: nothing is inherited.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -116,19 +116,49 @@ impl Flags {
 }
 
 /// A word as a flag and the value behind its `=`.
-pub(super) fn split(word: &str) -> (&str, Option<&str>) {
+fn split(word: &str) -> (&str, Option<&str>) {
     word.split_once('=')
         .map_or((word, None), |(flag, value)| (flag, Some(value)))
 }
 
 /// Whether two spellings are one flag.
-pub(super) fn same_flag(one: &str, other: &str) -> bool {
+fn same_flag(one: &str, other: &str) -> bool {
     let dash = |byte: u8| if byte == b'_' { b'-' } else { byte };
     if one.starts_with("--") {
         one.len() == other.len() && one.bytes().map(dash).eq(other.bytes().map(dash))
     } else {
         one == other
     }
+}
+
+/// The value of the flag or variable `name`; the last one given wins, as with every server here. A flag
+/// that is given alone has an empty value.
+pub(super) fn value_of<'given>(
+    name: &str,
+    words: &'given [String],
+    environment: &'given BTreeMap<String, String>,
+) -> Option<&'given str> {
+    if !name.starts_with('-') {
+        return environment.get(name).map(String::as_str);
+    }
+    let mut found = None;
+    let mut words = words.iter().map(String::as_str).peekable();
+    while let Some(word) = words.next() {
+        let (flag, value) = split(word);
+        if same_flag(name, flag) {
+            let next = words.peek().filter(|next| !next.starts_with('-'));
+            found = Some(value.or_else(|| next.copied()).unwrap_or_default());
+        }
+    }
+    found
+}
+
+/// Whether a value says no.
+pub(super) fn is_off(value: &str) -> bool {
+    matches!(
+        value.to_ascii_lowercase().as_str(),
+        "0" | "false" | "off" | "no" | "none"
+    )
 }
 
 /// A key or password that the server can be given.
@@ -209,9 +239,31 @@ pub struct Outbound {
     /// How the server is told not to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opt_out: Option<String>,
+    /// Flags and variables without which it does not; with `=`, only for a value of that pattern, as in
+    /// `NIM_MODEL_PATH=s3://*`. Empty when it does so unasked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub only_when: Vec<String>,
     /// The line of the profile's sources that says so, counted from 1.
     #[serde(default = "first", skip_serializing_if = "is_first")]
     pub source: u16,
+}
+
+impl Outbound {
+    /// Whether a server with `command` and `environment` has a reason to call. A variable whose value is not
+    /// known is given as an empty text, and may then be any value.
+    #[must_use]
+    pub fn is_wanted(&self, command: &[String], environment: &BTreeMap<String, String>) -> bool {
+        let words = command::words(command);
+        self.only_when.is_empty()
+            || self.only_when.iter().any(|condition| {
+                let (name, wanted) = split(condition);
+                value_of(name, &words, environment).is_some_and(|given| {
+                    wanted.map_or(!is_off(given), |wanted| {
+                        given.is_empty() || pattern::matches(wanted, given)
+                    })
+                })
+            })
+    }
 }
 
 /// The number of the first source, which a row has unless it says otherwise.

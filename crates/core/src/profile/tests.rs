@@ -270,3 +270,70 @@ fn a_row_can_only_name_a_source_that_is_there() {
     let text = text.replacen("source: 2,", "source: 0,", 1);
     assert!(parse("p.yaml", &text).is_err());
 }
+
+#[test]
+fn a_host_is_called_only_when_something_asks_for_it() {
+    let wanted = |id: &str, host: &str, command: &str, variables: &[(&str, &str)]| {
+        let command: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let environment = variables.iter().map(pair).collect();
+        built_in(id)
+            .expect("is compiled in")
+            .outbound
+            .iter()
+            .any(|row| row.host == host && row.is_wanted(&command, &environment))
+    };
+    assert!(wanted("vllm", "huggingface.co", "", &[]));
+    assert!(!wanted("vllm", "modelscope.cn", "", &[]));
+    assert!(!wanted(
+        "vllm",
+        "modelscope.cn",
+        "",
+        &[("VLLM_USE_MODELSCOPE", "False")]
+    ));
+    assert!(wanted(
+        "vllm",
+        "modelscope.cn",
+        "",
+        &[("VLLM_USE_MODELSCOPE", "true")]
+    ));
+    let bucket = "*.amazonaws.com";
+    assert!(wanted(
+        "nim",
+        bucket,
+        "",
+        &[("NIM_MODEL_PATH", "s3://weights/m")]
+    ));
+    assert!(!wanted(
+        "nim",
+        bucket,
+        "",
+        &[("NIM_MODEL_PATH", "/models/m")]
+    ));
+    // A value that comes from a secret may be anything.
+    assert!(wanted("nim", bucket, "", &[("NIM_MODEL_PATH", "")]));
+    assert!(wanted(
+        "triton",
+        bucket,
+        "tritonserver --model-repository=s3://weights/m",
+        &[]
+    ));
+    assert!(!wanted(
+        "triton",
+        bucket,
+        "tritonserver --model-repository=/models",
+        &[]
+    ));
+    assert!(wanted(
+        "llama.cpp",
+        "huggingface.co",
+        "llama-server -hf a/b",
+        &[]
+    ));
+    assert!(!wanted(
+        "llama.cpp",
+        "huggingface.co",
+        "llama-server -m /m.gguf",
+        &[]
+    ));
+}

@@ -113,7 +113,7 @@ fn port(reader: &mut Reader, node: &Node) -> Option<u16> {
 }
 
 pub(super) fn outbound(reader: &mut Reader, node: &Node, sources: Sources) -> Option<Outbound> {
-    let known = ["host", "purpose", "phase", "opt-out", "source"];
+    let known = ["host", "purpose", "phase", "opt-out", "only-when", "source"];
     let fields = reader.fields(node, "an outbound host", &known)?;
     let host = fields.required(reader, "host", Reader::text);
     let purpose = fields.required(reader, "purpose", Reader::text);
@@ -124,6 +124,7 @@ pub(super) fn outbound(reader: &mut Reader, node: &Node, sources: Sources) -> Op
         purpose: purpose?.value,
         phase: phase?,
         opt_out: opt_out.map(|text| text.value),
+        only_when: values(fields.items(reader, "only-when", Reader::text)),
         source: sources.one(reader, &fields),
     })
 }
