@@ -34,6 +34,12 @@ pub(crate) fn run() -> anyhow::Result<()> {
             let to = dependency.name.as_str();
             // A test may use the testkit; nothing that ships may.
             let in_test = dependency.kind == DependencyKind::Development && to == TESTKIT;
+            let takes_out = dependency.features.iter().any(|name| name == REMOVAL);
+            if takes_out && (name != CLAIMS || dependency.kind != DependencyKind::Development) {
+                faults.push(format!(
+                    "{name} asks for `{REMOVAL}`; only {CLAIMS} may, to test"
+                ));
+            }
             if ours.contains(to) && !in_test && !allowed.contains(&to) {
                 faults.push(format!("{name} -> {to} is not an arrow of the design"));
             }
@@ -81,6 +87,9 @@ fn check_files(faults: &mut Vec<String>) -> anyhow::Result<()> {
 
 const LONGEST: usize = 600;
 const TESTKIT: &str = "casemate-testkit";
+const CLAIMS: &str = "casemate-claims";
+/// The feature with which single checks can be taken out of a decision.
+const REMOVAL: &str = "controls-removed";
 
 /// From, and to what.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -152,7 +161,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     // Not shipped.
     ("redact", &[]),
-    ("stand-in", &[]),
+    ("stand-in", &["casemate-linux"]),
     ("chat-demo", &["casemate-isolation", TESTKIT]),
     (TESTKIT, LIBRARIES),
     ("casemate-claims", LIBRARIES_AND_TESTKIT),

@@ -106,4 +106,5 @@ pub(crate) const IN_A_SANDBOX: &[(&str, &str)] = &[
     ("redact", "redact"),
     ("stand-in", "stand-in"),
     ("stand-in", "attempt"),
+    ("stand-in", "without"),
 ];

@@ -11,6 +11,8 @@
 
 pub mod admission;
 pub mod confinement;
+#[doc(hidden)]
+pub mod control;
 pub mod diagnostic;
 pub mod enclosure;
 pub mod event;

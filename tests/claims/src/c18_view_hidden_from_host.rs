@@ -1,54 +1,59 @@
 //! C18: while a stage reads its model, the host's own file tree shows no plaintext of it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use casemate_testkit::{IdentityProvider, Node, StandIn, Tools, needs_host};
+use casemate_testkit::{IdentityProvider, Node, Programs, StandIn, Tools, needs_host};
 
+use crate::lab::mounts::Elsewhere;
 use crate::lab::{Attempt, Reference, judge};
 
 #[test]
 fn c18_the_view_is_mounted_where_the_host_cannot_see_it() {
     needs_host!();
-    let provider = IdentityProvider::start(&Tools::locate()).unwrap();
-    let node = Node::start().unwrap();
-    let stand_in = StandIn::prepare(&node, &provider, "answer").unwrap();
-    let plain = node.path("stand-in/plain/model.gguf");
-    node.run_casemate(&["up", &stand_in.file().display().to_string()])
-        .unwrap();
-
-    let views = node.run().join("views");
-    let ours = search(&mut find(&views));
-    // The same path, seen from inside the daemon's private mount namespace.
-    let pid = node.pid().unwrap().to_string();
-    let mut inside = Command::new("nsenter");
-    inside
-        .args(["--target", &pid, "--mount", "find"])
-        .arg(&views)
-        .args(["-name", "*.gguf"]);
-    let without = search(&mut inside);
+    // A mount tree to play the host's, so that what the removed control lets out stays within the test.
+    let host = Elsewhere::new();
+    let without = Programs::locate().unwrap().path("without");
+    let without = without.display().to_string();
+    let (ours, _) = search(&host, &[]);
+    let (without, plain) = search(&host, &[&without, "private-mounts"]);
     let reference = Reference {
         what: "a model directory that is mounted in",
-        attempt: search(&mut find(&plain)),
+        attempt: plain,
     };
     judge("C18", &ours, &without, Some(reference));
 }
 
-fn find(below: &Path) -> Command {
-    let mut command = Command::new("find");
-    command.arg(below).args(["-name", "*.gguf"]);
-    command
-}
-
-fn search(command: &mut Command) -> Attempt {
-    let output = command.output().unwrap();
-    let found: Vec<PathBuf> = String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .map(PathBuf::from)
+/// What is seen from the host's mount tree while a stage runs whose daemon was started through `words`:
+/// below the daemon's views, and beside it where the plain model lies.
+fn search(host: &Elsewhere, words: &[&str]) -> (Attempt, Attempt) {
+    let provider = IdentityProvider::start(&Tools::locate()).unwrap();
+    let through: Vec<String> = host.enter();
+    let through: Vec<&str> = through
+        .iter()
+        .map(String::as_str)
+        .chain(words.iter().copied())
         .collect();
-    if found.is_empty() {
-        Attempt::Stopped("the private mount namespace".to_owned())
-    } else {
-        Attempt::Worked
-    }
+    let node = Node::start_through(&through, &[]).unwrap();
+    let stand_in = StandIn::prepare(&node, &provider, "answer").unwrap();
+    node.run_casemate(&["up", &stand_in.file().display().to_string()])
+        .unwrap();
+    let find = |below: &Path| {
+        let words = host.enter();
+        let mut find = Command::new(&words[0]);
+        find.args(&words[1..])
+            .arg("find")
+            .arg(below)
+            .args(["-name", "*.gguf"]);
+        let output = find.output().unwrap();
+        if output.stdout.is_empty() {
+            Attempt::Stopped("the private mount namespace".to_owned())
+        } else {
+            Attempt::Worked
+        }
+    };
+    (
+        find(&node.run().join("views")),
+        find(&node.path("stand-in/plain")),
+    )
 }

@@ -1,5 +1,6 @@
 //! C22: a ticket works only over the connection of the certificate that it was issued to.
 
+use casemate_core::control::{self, Control};
 use casemate_core::time::UnixTime;
 use casemate_identity::jws::SigningKey;
 use casemate_identity::ticket::TicketSigner;
@@ -10,18 +11,12 @@ use crate::lab::{Attempt, Reference, judge};
 #[test]
 fn c22_a_copied_ticket_is_refused() {
     // Bob is entitled himself, and shows the ticket that he copied from Anna.
-    let ours = Scene::with(|scene| {
+    let shows = |scene: &mut Scene| {
         scene.peer = id("/user/idp/bob");
         scene.thumbprint = "bobs-certificate".to_owned();
-    });
-    // The binding is what looks at the connection. Without it, the connection says nothing.
-    let without = Scene::with(|scene| {
-        scene
-            .ticket
-            .cnf
-            .thumbprint
-            .clone_into(&mut scene.thumbprint);
-    });
+    };
+    let ours = Scene::with(shows);
+    let without = control::without(Control::TicketHolder, || Scene::with(shows));
     judge(
         "C22",
         &Attempt::of(&ours),

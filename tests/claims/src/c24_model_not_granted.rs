@@ -1,15 +1,19 @@
 //! C24: a caller reaches only the model versions that the ticket names.
 
+use casemate_core::control::{self, Control};
+
 use crate::lab::gate::Scene;
 use crate::lab::{Attempt, Reference, judge};
 
 #[test]
 fn c24_another_version_is_refused() {
     let other = r#"{"model":"smol@2","messages":[]}"#;
-    let ours = Scene::with(|scene| other.clone_into(&mut scene.body));
-    // The profile's row says where the model's name stands; without it, nobody looks.
-    let without = Scene::with(|scene| {
-        other.clone_into(&mut scene.body);
+    let ask = |scene: &mut Scene| other.clone_into(&mut scene.body);
+    let ours = Scene::with(ask);
+    let without = control::without(Control::GrantedModel, || Scene::with(ask));
+    // A profile whose rows do not say where the model's name stands, so that nobody looks.
+    let routes_alone = Scene::with(|scene| {
+        ask(scene);
         for route in &mut scene.stage.profile.routes {
             route.model = None;
         }
@@ -18,7 +22,7 @@ fn c24_another_version_is_refused() {
     });
     let reference = Reference {
         what: "a route rule without a look at the body",
-        attempt: Attempt::of(&without),
+        attempt: Attempt::of(&routes_alone),
     };
     judge(
         "C24",

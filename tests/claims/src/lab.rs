@@ -1,6 +1,7 @@
 //! What the claims share: how an attempt is judged, and the places where attempts are made.
 
 pub(crate) mod gate;
+pub(crate) mod mounts;
 pub(crate) mod sandbox;
 pub(crate) mod weights;
 

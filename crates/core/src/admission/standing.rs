@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::{InboundFlow, Refusal};
+use crate::control::{Control, in_force};
 use crate::spiffe::SpiffeId;
 use crate::time::UnixTime;
 
@@ -66,11 +67,13 @@ impl Revocations {
         }
     }
 
-    /// Refuses every token that was issued to `subject`, or to a chain through it, until `now`.
+    /// Refuses every token that was issued to `subject`, or to a chain through it, until `now`. A clock
+    /// that went back takes nothing of an earlier revocation away.
     pub fn revoke_subject(&mut self, subject: SpiffeId, now: UnixTime) {
         self.overflown |= self.subjects.len() >= MAX_REVOCATIONS;
         if !self.overflown {
-            self.subjects.insert(subject, now);
+            let until = self.subjects.entry(subject).or_insert(now);
+            *until = (*until).max(now);
         }
     }
 
@@ -78,6 +81,9 @@ impl Revocations {
     #[must_use]
     pub fn covers(&self, id: &str, subject: &SpiffeId, peer: &SpiffeId, issued: UnixTime) -> bool {
         let before = |who: &SpiffeId| self.subjects.get(who).is_some_and(|at| issued <= *at);
+        if !in_force(Control::Revocation) {
+            return false;
+        }
         self.overflown || self.tokens.contains_key(id) || before(subject) || before(peer)
     }
 }

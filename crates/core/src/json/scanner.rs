@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hasher};
 use super::{
     Form, Found, MAX_DEPTH, MAX_MEMBERS, MAX_NUMBER, MAX_POINTERS, Parent, ScanError, Sought,
 };
+use crate::control::{Control, in_force};
 use crate::profile::Pointer;
 
 pub(super) struct Scanner<'b, 'p> {
@@ -108,7 +109,8 @@ impl<'b, 'p> Scanner<'b, 'p> {
         self.at += 1;
         let names = self.names.get_mut(first_name..).unwrap_or_default();
         names.sort_unstable();
-        if names.windows(2).any(|pair| pair.first() == pair.last()) {
+        let twice = names.windows(2).any(|pair| pair.first() == pair.last());
+        if twice && in_force(Control::OneReading) {
             return Err(ScanError::Duplicate(self.at));
         }
         self.names.truncate(first_name);
