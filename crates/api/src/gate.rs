@@ -14,6 +14,7 @@ use casemate_core::event::Event;
 use casemate_core::name::Name;
 use casemate_core::profile::Profile;
 use casemate_core::spiffe::{SpiffeId, TrustDomain};
+use casemate_core::time::UnixTime;
 
 /// The longest line on the control channel, in bytes.
 pub const MAX_LINE: usize = 1024 * 1024;
@@ -265,6 +266,9 @@ pub struct Keys {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Revoke {
+    /// Until when what was issued to the subject is refused; until now when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<UnixTime>,
     /// The ticket's `jti`, or the `txn` of a call chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,

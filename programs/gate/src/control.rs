@@ -78,7 +78,7 @@ fn apply(gate: &Gate, order: ToGate) {
         ToGate::Admit(false) => gate.change(|standing| standing.door = Door::Closed),
         ToGate::Flows(flows) => gate.change(|standing| standing.flows = flows),
         ToGate::Revoke(revoke) => {
-            let now = gate.now();
+            let now = revoke.at.unwrap_or_else(|| gate.now());
             let about = revoke
                 .sub
                 .as_ref()

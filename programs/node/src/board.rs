@@ -277,6 +277,7 @@ impl Board {
 
 fn revoke(revocation: Revocation) -> wire::ToGate {
     wire::ToGate::Revoke(wire::Revoke {
+        at: Some(revocation.at),
         jti: revocation.jti,
         sub: revocation.sub,
     })

@@ -40,6 +40,12 @@ impl Journal {
         self.clock.now()
     }
 
+    /// Now, or the time of the newest receipt when the clock has gone back behind it. Whatever was issued
+    /// has a receipt, so nothing of it is later than this.
+    pub(crate) fn now_or_newest(&self) -> Result<UnixTime, StoreError> {
+        Ok(self.store.newest_receipt()?.max(self.now()))
+    }
+
     /// An event of now.
     pub(crate) fn event(&self, kind: &'static str, severity: Severity) -> Event {
         Event::new(self.now(), kind, severity)

@@ -168,7 +168,7 @@ impl Node {
 
         // On the disk and in the list first: whoever starts from now on begins with it.
         let revocation = Revocation {
-            at: self.journal.now(),
+            at: self.journal.now_or_newest()?,
             jti: request.jti.clone(),
             sub,
         };

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use casemate_core::receipt::{Draft, Receipt};
+use casemate_core::time::UnixTime;
 use rusqlite::Connection;
 
 use crate::keys::ReceiptKey;
@@ -100,6 +101,11 @@ impl Store {
     /// How many receipts there are.
     pub(crate) fn receipt_count(&self) -> Result<u64, StoreError> {
         receipts::count(&self.rows())
+    }
+
+    /// The latest time that a receipt names, which need not be the last one's.
+    pub(crate) fn newest_receipt(&self) -> Result<UnixTime, StoreError> {
+        receipts::newest(&self.rows())
     }
 
     fn rows(&self) -> MutexGuard<'_, Connection> {

@@ -34,7 +34,10 @@ impl Rates {
             return window.take(per_minute, now.0);
         }
         if self.subjects.len() >= MAX_SUBJECTS {
-            self.subjects.retain(|_, window| !window.is_over(now.0));
+            self.subjects.retain(|_, window| {
+                window.advance(now.0);
+                window.total > 0
+            });
             if self.subjects.len() >= MAX_SUBJECTS {
                 return false;
             }
@@ -64,12 +67,18 @@ impl Window {
         true
     }
 
-    /// Forgets what is older than a minute. A clock that goes back counts into the latest second.
+    /// Forgets what is older than a minute. A clock that goes back a little counts into the latest second;
+    /// one that goes back further starts anew with what was counted as if it were of now, so that nobody
+    /// gets more than the bound and nobody waits for a time that was never real.
     fn advance(&mut self, now: u64) {
-        if self.is_over(now) {
+        let back = self.latest.saturating_sub(now) >= SECONDS as u64;
+        if back || now.saturating_sub(self.latest) >= SECONDS as u64 {
             self.counts = [0; SECONDS];
-            self.total = 0;
             self.latest = now;
+            self.total = if back { self.total } else { 0 };
+            if let Some(count) = self.counts.get_mut(slot(now)) {
+                *count = self.total;
+            }
             return;
         }
         while self.latest < now {
@@ -79,10 +88,6 @@ impl Window {
                 *count = 0;
             }
         }
-    }
-
-    const fn is_over(&self, now: u64) -> bool {
-        now.saturating_sub(self.latest) >= SECONDS as u64
     }
 }
 

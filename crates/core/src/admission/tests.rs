@@ -2,6 +2,7 @@ use super::*;
 use crate::json::ScanError;
 
 mod budget;
+mod clock;
 
 const NOW: UnixTime = UnixTime(1_000_000);
 const CHAT: &str = r#"{"model":"smol@1","messages":[]}"#;

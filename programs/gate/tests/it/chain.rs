@@ -281,6 +281,7 @@ fn what_ends_at_the_first_gate_ends_at_the_second() {
     connection.chunk().unwrap();
     let revoked = std::time::Instant::now();
     chain.redact.order(&ToGate::Revoke(Revoke {
+        at: None,
         jti: Some(claims.jti),
         sub: None,
     }));

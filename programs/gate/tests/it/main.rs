@@ -10,6 +10,7 @@
 
 mod bounds;
 mod chain;
+mod clock;
 mod refusals;
 mod smuggling;
 mod stand;

@@ -338,6 +338,7 @@ fn a_revoked_ticket_and_a_revoked_subject_are_refused() {
     let ticket = scene.anna.sign(&claims);
     assert_eq!(scene.ask(&post(CHAT, &ticket, &question())).status, 200);
     scene.gate.order(&ToGate::Revoke(Revoke {
+        at: None,
         jti: Some(claims.jti),
         sub: None,
     }));
@@ -351,6 +352,7 @@ fn a_revoked_ticket_and_a_revoked_subject_are_refused() {
         200
     );
     scene.gate.order(&ToGate::Revoke(Revoke {
+        at: None,
         jti: None,
         sub: Some(scene.anna.id.clone()),
     }));

@@ -486,6 +486,7 @@ impl GateProcess {
     pub(crate) fn settle(&self) {
         let mark = fresh_id().expect("an id");
         self.order(&ToGate::Revoke(casemate_api::gate::Revoke {
+            at: None,
             jti: Some(mark.clone()),
             sub: None,
         }));

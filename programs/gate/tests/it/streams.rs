@@ -104,6 +104,7 @@ fn a_revoked_ticket_cuts_its_running_answers() {
     let (mut connection, _) = begin(&scene, &scene.anna.sign(&claims));
     let revoked = Instant::now();
     scene.gate.order(&ToGate::Revoke(Revoke {
+        at: None,
         jti: Some(claims.jti),
         sub: None,
     }));
@@ -140,6 +141,7 @@ fn a_client_that_does_not_read_is_cut_too() {
     wait("the way is full", stuck);
     let revoked = Instant::now();
     scene.gate.order(&ToGate::Revoke(Revoke {
+        at: None,
         jti: Some(claims.jti),
         sub: None,
     }));

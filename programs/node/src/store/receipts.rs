@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use casemate_core::receipt::{Draft, Head, Receipt};
+use casemate_core::time::UnixTime;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::StoreError;
@@ -136,6 +137,15 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<Receipt>, StoreError> {
 pub(super) fn count(connection: &Connection) -> Result<u64, StoreError> {
     let count: i64 = connection.query_row("SELECT COUNT(*) FROM receipts", [], |row| row.get(0))?;
     Ok(count.unsigned_abs())
+}
+
+pub(super) fn newest(connection: &Connection) -> Result<UnixTime, StoreError> {
+    let newest: Option<i64> = connection.query_row(
+        "SELECT MAX(CAST(json ->> 'time' AS INTEGER)) FROM receipts",
+        [],
+        |row| row.get(0),
+    )?;
+    Ok(UnixTime(newest.unwrap_or(0).unsigned_abs()))
 }
 
 fn parse(seq: i64, json: &str) -> Result<Receipt, StoreError> {

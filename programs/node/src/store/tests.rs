@@ -193,3 +193,27 @@ fn events_of_an_earlier_version_are_kept() {
     .unwrap();
     assert_eq!(open(&state).events(0, 10).unwrap(), [(1, event)]);
 }
+
+#[test]
+fn a_revocation_reaches_everything_issued_before_it_also_when_the_clock_went_back() {
+    struct Set(UnixTime);
+    impl casemate_core::time::Clock for Set {
+        fn now(&self) -> UnixTime {
+            self.0
+        }
+    }
+    let state = scratch("newest");
+    let store = Arc::new(open(&state));
+    let journal = |now| crate::journal::Journal::new(Arc::clone(&store), Arc::new(Set(now)));
+    let at = |now| journal(UnixTime(now)).now_or_newest().unwrap();
+    assert_eq!(at(50), UnixTime(50));
+    for time in [100, 9_000, 60] {
+        let issued = Draft {
+            time: UnixTime(time),
+            ..draft("ticket")
+        };
+        store.record(vec![issued]).unwrap();
+    }
+    assert_eq!(at(70), UnixTime(9_000));
+    assert_eq!(at(9_001), UnixTime(9_001));
+}
