@@ -23,7 +23,7 @@ use crate::answer::Refusal;
 use crate::policy::{Policy, TakePolicyError};
 use crate::provider::Providers;
 use crate::rate::{Budgets, Peer};
-use crate::seen::SeenTokens;
+use crate::seen::{Moment, SeenTokens};
 
 /// Why the issuer cannot be put together from its settings.
 #[derive(Debug, thiserror::Error)]
@@ -172,7 +172,11 @@ impl Issuer {
         key: &str,
     ) -> Result<(), Refusal> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.bind(person, login.digest(), key, login.expires(), self.now())
+        let now = Moment {
+            wall: self.now(),
+            tick: self.tick(),
+        };
+        seen.bind(person, login.digest(), key, login.expires(), now)
     }
 
     /// Room for the event of something about to be issued: without a record nothing is.
