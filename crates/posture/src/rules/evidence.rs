@@ -5,8 +5,8 @@ use crate::estate::Estate;
 use crate::kubernetes::{pairs, same_namespace};
 use crate::node::{Entry, Node};
 use crate::place::Place;
-use crate::rule::Case;
-use crate::workload::{Container, Mount, Origin, Resource, Source, Workload};
+use crate::rule::{Case, Sink};
+use crate::workload::{Container, Given, Mount, Origin, Resource, Source, Workload};
 
 /// Where a finding about something that a container lacks stands: at its image.
 pub(crate) fn place_of(container: &Container<'_>) -> Place {
@@ -242,6 +242,30 @@ pub(crate) fn names_target(policy: &Node, name: &str) -> bool {
     one.into_iter()
         .chain(many)
         .any(|target| target.text_at("name") == Some(name))
+}
+
+/// Where a bundle of variables (`envFrom`) is named that was not read: what is absent may be in it.
+pub(crate) fn unread_bundle(container: &Container<'_>) -> Option<Place> {
+    container
+        .environment
+        .iter()
+        .find(|variable| variable.name == "*" && matches!(variable.value, Given::ConfigMap(_)))
+        .map(|variable| variable.place)
+}
+
+/// Whether the variable `name` is absent as far as was read, and says so when it may be in a bundle that was not.
+pub(crate) fn surely_absent(container: &Container<'_>, name: &str, sink: &mut Sink<'_>) -> bool {
+    if container.variable(name).is_some() {
+        return false;
+    }
+    let unread = unread_bundle(container);
+    if let Some(place) = unread {
+        sink.cannot_tell(
+            place,
+            format!("`{name}` may be in a config map that was not read"),
+        );
+    }
+    unread.is_none()
 }
 
 /// Whether an address that a server binds is reachable from its own machine alone.

@@ -97,6 +97,7 @@ fn open_server(case: &Case<'_>, sink: &mut Sink<'_>) {
         && !evidence::is_loopback(&host)
         && !has_key(container)
         && evidence::strangers_reach(case.estate, case.workload)
+        && evidence::surely_absent(container, "LLAMA_API_KEY", sink)
     {
         let message = format!(
             "llama.cpp listens on `{host}` without a key: whoever reaches the port uses the model"

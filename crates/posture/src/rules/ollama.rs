@@ -136,6 +136,10 @@ fn own(case: &Case<'_>, sink: &mut Sink<'_>) -> Option<Listens> {
         return None;
     }
     let found = listens(case);
+    let said = case.container.variable("OLLAMA_HOST").is_some();
+    if !said && !evidence::surely_absent(case.container, "OLLAMA_HOST", sink) {
+        return None;
+    }
     if found.is_none()
         && let Some(variable) = case.container.variable("OLLAMA_HOST")
     {
@@ -303,3 +307,6 @@ const MANAGEMENT: [&str; 6] = [
     "/api/delete",
     "/api/blobs",
 ];
+
+#[cfg(test)]
+mod tests;

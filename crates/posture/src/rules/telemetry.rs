@@ -131,6 +131,7 @@ fn reported(case: &Case<'_>, sink: &mut Sink<'_>) {
             }
             // Only the hub library takes the word of `DO_NOT_TRACK`.
             (None, _) if nobody_is_told && name == "HF_HUB_DISABLE_TELEMETRY" => continue,
+            (None, _) if !evidence::surely_absent(container, name, sink) => continue,
             (None, _) => evidence::place_of(container),
         };
         let message = format!(
@@ -286,3 +287,6 @@ const KNOWN: [&str; 10] = [
     "repo.anaconda.com",
     "ollama.com",
 ];
+
+#[cfg(test)]
+mod tests;

@@ -374,3 +374,6 @@ fn spans_nodes(estate: &Estate<'_>) -> bool {
                 .any(|label| label.key == "nvidia.com/gpu.clique")
         })
 }
+
+#[cfg(test)]
+mod tests;
