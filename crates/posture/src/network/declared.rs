@@ -326,8 +326,10 @@ fn fetched(workload: &Workload<'_>, us: &Party, into: &mut Vec<Flow>) {
         if offline || local {
             continue;
         }
+        let (command, environment) = process(container);
         for outbound in &profile.outbound {
-            if !matches!(outbound.phase, Phase::Fetch | Phase::Start) || outbound.host.contains('*') {
+            let fetches = matches!(outbound.phase, Phase::Fetch | Phase::Start);
+            if !fetches || outbound.host.contains('*') || !outbound.is_wanted(&command, &environment) {
                 continue;
             }
             let evidence = format!("{}: {}", profile.id, outbound.purpose);
@@ -357,15 +359,7 @@ pub(super) fn purpose_of(workload: &Workload<'_>, port: u16) -> Purpose {
         let Some(profile) = profile_of(container) else {
             continue;
         };
-        let command: Vec<String> = container.words.iter().map(|word| word.text.to_string()).collect();
-        let environment: BTreeMap<String, String> = container
-            .environment
-            .iter()
-            .filter_map(|variable| match &variable.value {
-                Given::Literal { text, .. } => Some((variable.name.to_string(), text.to_string())),
-                Given::Secret(_) | Given::ConfigMap(_) | Given::Elsewhere => None,
-            })
-            .collect();
+        let (command, environment) = process(container);
         match profile.port_class(port, &command, &environment) {
             Some(PortClass::Inference | PortClass::Health) => return Purpose::Inference,
             Some(PortClass::Metrics) => return Purpose::Metrics,
@@ -378,6 +372,28 @@ pub(super) fn purpose_of(workload: &Workload<'_>, port: u16) -> Purpose {
         }
     }
     Purpose::Service
+}
+
+/// The command line and the variables, as profiles take them.
+fn process(container: &Container<'_>) -> (Vec<String>, BTreeMap<String, String>) {
+    let command = container
+        .words
+        .iter()
+        .map(|word| word.text.to_string())
+        .collect();
+    let environment = container
+        .environment
+        .iter()
+        .map(|variable| {
+            let text = match &variable.value {
+                Given::Literal { text, .. } => text.to_string(),
+                // Given, and not known: profiles take an empty text for that.
+                Given::Secret(_) | Given::ConfigMap(_) | Given::Elsewhere => String::new(),
+            };
+            (variable.name.to_string(), text)
+        })
+        .collect();
+    (command, environment)
 }
 
 fn purpose_of_call(workload: &Workload<'_>, container: &Container<'_>, variable: &str) -> Purpose {
