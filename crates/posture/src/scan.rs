@@ -71,16 +71,19 @@ impl Corpus {
         mut document: Document,
         beside: &mut dyn FnMut(&mut Files, &str) -> Result<(FileId, String), String>,
     ) {
-        if document.kind == Kind::Compose {
-            let files = &mut self.files;
-            let missing = compose::resolve::resolve(&mut document.root, &mut |path| beside(files, path));
-            self.not_evaluable.extend(missing.into_iter().map(|one| NotEvaluable {
-                rule: None,
-                place: one.place,
-                resource: String::new(),
-                message: one.message,
-            }));
-        }
+        let files = &mut self.files;
+        let text = &mut |path: &str| beside(files, path);
+        let missing = match document.kind {
+            Kind::Compose => compose::resolve::resolve(&mut document.root, text),
+            Kind::DockerRun => compose::resolve::resolve_one(&mut document.root, text),
+            _ => Vec::new(),
+        };
+        self.not_evaluable.extend(missing.into_iter().map(|one| NotEvaluable {
+            rule: None,
+            place: one.place,
+            resource: String::new(),
+            message: one.message,
+        }));
         if document.kind == Kind::Unknown {
             self.not_evaluable.push(NotEvaluable {
                 rule: None,

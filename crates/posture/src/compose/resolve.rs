@@ -54,6 +54,13 @@ pub(crate) fn resolve(root: &mut Node, beside: &mut Beside<'_>) -> Vec<Missing> 
     missing
 }
 
+/// Puts in the variables of the files that one service names.
+pub(crate) fn resolve_one(service: &mut Node, beside: &mut Beside<'_>) -> Vec<Missing> {
+    let mut missing = Vec::new();
+    files_of(service, beside, &mut missing);
+    missing
+}
+
 /// The value of a member, to be changed.
 fn member<'node>(node: &'node mut Node, key: &str) -> Option<&'node mut Value> {
     match &mut node.value {
