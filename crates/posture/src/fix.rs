@@ -115,11 +115,17 @@ pub fn fix(corpus: &Corpus, wanted: &dyn Fn(&Finding) -> bool) -> Fixed {
 /// The edits of one finding alone, against the texts as they are; none when it has no change that can be made.
 #[must_use]
 pub fn edits(corpus: &Corpus, finding: &Finding) -> Option<Vec<Edit>> {
-    if finding.changes.is_empty() || unfit(corpus, finding).is_some() {
+    if !is_possible(corpus, finding) {
         return None;
     }
     let plan = plan::plan(corpus, &[(0, &finding.changes)]);
     plan.refused.is_empty().then_some(plan.edits)
+}
+
+/// Whether a finding has a change that can be tried.
+#[must_use]
+pub fn is_possible(corpus: &Corpus, finding: &Finding) -> bool {
+    !finding.changes.is_empty() && unfit(corpus, finding).is_none()
 }
 
 /// What one round did.

@@ -434,9 +434,12 @@ fn block_at(node: &Node, place: Place) -> Option<&Entry> {
     node.items().iter().find_map(|item| block_at(item, place))
 }
 
+/// Whether a text is written as JSON: an object or a list whose first word is in quotes. Whatever is then
+/// written in JSON's form is YAML too.
 fn is_json(text: &str) -> bool {
-    text.trim_start_matches(['\u{feff}', ' ', '\n', '\r', '\t']).starts_with(['{', '['])
-        && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+    let blank = |character: char| character.is_whitespace() || character == '\u{feff}';
+    let rest = text.trim_start_matches(|character| blank(character) || character == '[');
+    rest.strip_prefix('{').is_some_and(|rest| rest.trim_start_matches(blank).starts_with('"'))
 }
 
 const COLLIDES: &str = "another change wants the same place; run the fix again";

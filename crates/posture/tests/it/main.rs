@@ -2,3 +2,6 @@
 
 mod corpus;
 mod fixtures;
+mod servers;
+mod fix;
+mod report;
