@@ -3,17 +3,30 @@
 mod account;
 mod bounds;
 mod enclosure;
+mod evidence;
 mod exposure;
 mod front;
+mod gpu;
+mod gpu_drivers;
+mod gpu_node;
+mod gpu_versions;
 mod group;
 mod hardening;
+mod kserve;
+mod llama_cpp;
+mod models;
 mod network;
+mod nim;
+mod ollama;
 mod provenance;
 mod rbac;
 mod reach;
 mod requests;
 mod secrets;
+mod serving;
 mod subject;
+mod telemetry;
+mod toolkit;
 mod triton;
 mod triton_repository;
 mod versions;
@@ -30,13 +43,25 @@ pub(crate) const ALL: &[&[Rule]] = &[
     enclosure::RULES,
     exposure::RULES,
     front::RULES,
+    gpu::RULES,
+    gpu_drivers::RULES,
+    gpu_node::RULES,
+    gpu_versions::RULES,
     group::RULES,
     hardening::RULES,
+    kserve::RULES,
+    llama_cpp::RULES,
+    models::RULES,
     network::RULES,
+    nim::RULES,
+    ollama::RULES,
     provenance::RULES,
     rbac::RULES,
     requests::RULES,
     secrets::RULES,
+    serving::RULES,
+    telemetry::RULES,
+    toolkit::RULES,
     triton::RULES,
     triton_repository::RULES,
     versions::RULES,

@@ -92,7 +92,7 @@ fn key(container: &Container<'_>) -> Key {
         None => {
             if let Some(from) = reach::unseen_environment(container) {
                 let what = "the environment that is taken in here may hold `VLLM_API_KEY`";
-                Key::Unknown(from.place, what.to_owned())
+                Key::Unknown(from, what.to_owned())
             } else if let Some(file) = container.flag(&["--config"]) {
                 let what = "the configuration file that is named here may hold `api-key`";
                 Key::Unknown(file.place, what.to_owned())
@@ -151,11 +151,12 @@ fn unguarded_paths(case: &Case<'_>, sink: &mut Sink<'_>) {
              without the key",
             way.how.as_str()
         );
-        sink.find(
-            way.place,
-            format!("paths {}", way.resource.title()),
-            message,
-        );
+        // The host's network has a rule of its own for that line.
+        let place = match way.how {
+            How::HostNetwork => reach::identity(case.container),
+            _ => way.place,
+        };
+        sink.find(place, format!("paths {}", way.resource.title()), message);
     }
 }
 

@@ -87,6 +87,12 @@ fn internal(container: &Container<'_>) -> Vec<(u16, &'static str)> {
     found
 }
 
+/// Whether a port of a container is one that its processes use among themselves, and not the one it serves on.
+pub(crate) fn is_internal(container: &Container<'_>, port: u16) -> bool {
+    !declared_for_serving(container, port)
+        && internal(container).iter().any(|(own, _)| *own == port)
+}
+
 /// Whether a container runs Ray: by its command, or by its image's name.
 fn runs_ray(container: &Container<'_>) -> bool {
     let by_image = container.image.as_ref().is_some_and(|image| {

@@ -363,14 +363,14 @@ pub(crate) fn add_variable(case: &Case<'_>, name: &str, value: &str) -> Option<C
     }
 }
 
-/// What the document does not show of a container's environment: secrets and config maps taken in whole.
-pub(crate) fn unseen_environment<'look>(container: &'look Container<'_>) -> Option<&'look Node> {
-    container
-        .node
-        .list("envFrom")
-        .iter()
-        .find(|from| from.get("secretRef").is_some() || from.get("configMapRef").is_some())
-        .or_else(|| container.node.get("env_file"))
+/// What was not read of a container's environment: a secret or a config map that is taken in whole, or a file.
+pub(crate) fn unseen_environment(container: &Container<'_>) -> Option<Place> {
+    let files = || {
+        let files = container.node.get("env_file")?;
+        let read = container.node.get(crate::compose::resolve::FROM_FILES).is_some();
+        (!read).then_some(files.place)
+    };
+    container.variable("*").map(|bundle| bundle.place).or_else(files)
 }
 
 /// Whether a word of a command line is filled in later.

@@ -105,57 +105,46 @@ fn read_only(mount: &Node) -> Option<Change> {
 }
 
 fn unsigned_programs(document: &Document, sink: &mut Sink<'_>) {
-    let files: Vec<&Node> = document.root.list("files").iter().collect();
-    let path = |file: &Node| {
-        file.text()
-            .or_else(|| file.text_at("path"))
-            .map(str::to_owned)
-    };
-    let name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
-    let paths: Vec<(String, &Node)> = files
-        .iter()
-        .filter_map(|file| Some((path(file)?, *file)))
-        .collect();
-    // Only Triton has these: other folders with programs are another rule's.
-    if !paths.iter().any(|(path, _)| name(path) == "config.pbtxt")
-        || is_signed(&document.root, &paths)
-    {
+    if !is_repository(document) || is_signed(document) {
         return;
     }
-    for (path, node) in &paths {
-        let program = if name(path) == "model.py" && in_version(path) {
-            "a Python back end's program"
-        } else if is_library(&name(path)) {
-            "a shared library"
-        } else {
-            continue;
-        };
-        let message = format!("`{path}` is {program} that Triton runs, and no signature covers it");
-        sink.find(node.place, path.clone(), message);
+    for (path, file) in files(document) {
+        if let Some(program) = program(path) {
+            let message =
+                format!("`{path}` is {program} that Triton runs, and no signature covers it");
+            sink.find(file.place, format!("file {path}"), message);
+        }
     }
 }
 
-/// Whether a file stands in a model's version folder, such as `tokens/1/model.py`.
-fn in_version(path: &str) -> bool {
-    path.rsplit('/').nth(1).is_some_and(|folder| {
-        !folder.is_empty() && folder.bytes().all(|byte| byte.is_ascii_digit())
-    })
+/// Whether a model folder is a repository of Triton: only there do models have such a configuration.
+pub(crate) fn is_repository(document: &Document) -> bool {
+    files(document).any(|(path, _)| path == "config.pbtxt" || path.ends_with("/config.pbtxt"))
 }
 
-fn is_library(name: &str) -> bool {
-    name.ends_with(".so") || name.contains(".so.")
+/// What Triton runs of a repository: programs of Python back ends, and libraries.
+pub(crate) fn program(path: &str) -> Option<&'static str> {
+    let mut parts = path.rsplit('/');
+    let (name, folder) = (parts.next().unwrap_or(path), parts.next().unwrap_or(""));
+    let in_version = !folder.is_empty() && folder.bytes().all(|byte| byte.is_ascii_digit());
+    if name == "model.py" && in_version {
+        Some("a Python back end's program")
+    } else if name.ends_with(".so") || name.contains(".so.") {
+        Some("a shared library")
+    } else {
+        None
+    }
 }
 
-fn is_signed(root: &Node, paths: &[(String, &Node)]) -> bool {
-    let stated = root
-        .get("signature")
-        .is_some_and(|signature| signature.boolean() != Some(false));
-    stated
-        || paths.iter().any(|(path, _)| {
-            let name = path.rsplit('/').next().unwrap_or(path);
-            matches!(
-                name,
-                "model.sig" | "model.sigstore" | "model.sigstore.json" | "claims.jsonl"
-            )
-        })
+fn files(document: &Document) -> impl Iterator<Item = (&str, &Node)> {
+    let files = document.root.list("files");
+    files
+        .iter()
+        .filter_map(|file| Some((file.text_at("path")?, file)))
+}
+
+/// Whether a signature lies in the folder that is not worthless; what it ignores is another rule's.
+fn is_signed(document: &Document) -> bool {
+    let mut signatures = document.root.list("signatures").iter();
+    signatures.any(|signature| signature.list("broken").is_empty())
 }

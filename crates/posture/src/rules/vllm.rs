@@ -283,7 +283,7 @@ fn usage_statistics(case: &Case<'_>, sink: &mut Sink<'_>) {
         && let Some(from) = reach::unseen_environment(container)
     {
         let message = "the environment that is taken in here may hold `VLLM_NO_USAGE_STATS`";
-        sink.cannot_tell(from.place, message);
+        sink.cannot_tell(from, message);
     } else if let Some(variable) =
         named.filter(|variable| !matches!(variable.value, crate::workload::Given::Literal { .. }))
     {

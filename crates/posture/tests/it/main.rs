@@ -2,6 +2,7 @@
 
 mod corpus;
 mod fixtures;
+mod hostile;
 mod servers;
 mod fix;
 mod report;
