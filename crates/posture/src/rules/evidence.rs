@@ -3,7 +3,7 @@
 use crate::cluster::{self, Exposure, How};
 use crate::estate::Estate;
 use crate::kubernetes::{pairs, same_namespace};
-use crate::node::{Entry, Node};
+use crate::node::{Entry, Node, Style, Value};
 use crate::place::Place;
 use crate::rule::{Case, Sink};
 use crate::workload::{Container, Given, Mount, Origin, Resource, Source, Workload};
@@ -242,6 +242,22 @@ pub(crate) fn names_target(policy: &Node, name: &str) -> bool {
     one.into_iter()
         .chain(many)
         .any(|target| target.text_at("name") == Some(name))
+}
+
+/// A place inside a text of several lines, from the line and column (counted from 1) in that text. The bytes stay
+/// those of the whole text, and so does the place in a text of one line.
+pub(crate) fn inside(text: &Node, (line, column): (u32, u32)) -> Place {
+    match &text.value {
+        Value::Scalar {
+            style: Style::Block,
+            ..
+        } => Place {
+            line: text.place.line.saturating_add(line.saturating_sub(1)),
+            column: text.place.column.saturating_add(column.saturating_sub(1)),
+            ..text.place
+        },
+        Value::Scalar { .. } | Value::Sequence { .. } | Value::Mapping { .. } => text.place,
+    }
 }
 
 /// Where a bundle of variables (`envFrom`) is named that was not read: what is absent may be in it.

@@ -125,21 +125,25 @@ fn shared_by_plugin(estate: &Estate<'_>, sink: &mut Sink<'_>) {
                     let Some(shared) = sharing.get(way) else {
                         continue;
                     };
-                    let replicas = shared
+                    let most = shared
                         .list("resources")
                         .iter()
-                        .filter_map(|one| one.get("replicas").and_then(Node::integer))
-                        .max()
-                        .unwrap_or(0);
-                    if replicas < 2 || shared.boolean_at("renameByDefault") == Some(true) {
+                        .filter_map(|one| one.get("replicas"))
+                        .filter_map(|node| Some((node.integer()?, node.place)))
+                        .max_by_key(|(count, _)| *count);
+                    let Some((replicas, at)) = most.filter(|(count, _)| *count > 1) else {
+                        continue;
+                    };
+                    if shared.boolean_at("renameByDefault") == Some(true) {
                         continue;
                     }
+                    let place = evidence::inside(&entry.value, (at.line, at.column));
                     let message = format!(
                         "{name} hands each device to {replicas} pods under the name of a whole one: pods that ask for \
                          `nvidia.com/gpu` cannot tell that strangers share its memory"
                     );
                     sink.about_resource(map).find(
-                        entry.value.place,
+                        place,
                         format!("{way} in {}", entry.key),
                         message,
                     );

@@ -3,7 +3,6 @@
 use crate::estate::Estate;
 use crate::kubernetes::{pairs, same_namespace};
 use crate::node::Node;
-use crate::place::Place;
 use crate::rule::{Change, Check, Group, Rule, Severity, Sink};
 use crate::workload::{Resource, Workload};
 
@@ -230,7 +229,7 @@ fn model_car(estate: &Estate<'_>, sink: &mut Sink<'_>) {
             let message = "`enableModelcar: true` gives every pod with an `oci://` model one process namespace: server and \
                            sidecar read each other's files and environment";
             sink.about_resource(map).find(
-                place_in(settings, text, "enableModelcar"),
+                evidence::inside(settings, position(text, "enableModelcar")),
                 "enableModelcar",
                 message,
             );
@@ -238,24 +237,11 @@ fn model_car(estate: &Estate<'_>, sink: &mut Sink<'_>) {
     }
 }
 
-/// The place of the line of a block text on which `word` first stands; that of the whole text for any other.
-fn place_in(node: &Node, text: &str, word: &str) -> Place {
+/// The line and column, counted from 1, at which `word` first stands in `text`.
+fn position(text: &str, word: &str) -> (u32, u32) {
     let before = text.split(word).next().unwrap_or("");
-    let lines = u32::try_from(before.matches('\n').count()).unwrap_or(0);
-    let block = matches!(
-        node.value,
-        crate::node::Value::Scalar {
-            style: crate::node::Style::Block,
-            ..
-        }
-    );
-    if block {
-        Place {
-            line: node.place.line.saturating_add(1).saturating_add(lines),
-            column: 1,
-            ..node.place
-        }
-    } else {
-        node.place
-    }
+    let lines = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+    let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+    (number(lines), number(column))
 }
