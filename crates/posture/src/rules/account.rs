@@ -4,7 +4,7 @@ use crate::estate::Estate;
 use crate::kubernetes::same_namespace;
 use crate::node::Node;
 use crate::rule::{Case, Change, Check, Finding, Group, Rule, Severity, Sink};
-use crate::rules::subject::{is_pod, is_spelled_out, place_of, security, workload_place};
+use crate::rules::subject::{is_pod, is_spelled_out, is_template, place_of, security, workload_place};
 use crate::workload::{Origin, Resource, Workload};
 
 pub(crate) const RULES: &[Rule] = &[
@@ -266,7 +266,7 @@ fn writable_root(case: &Case<'_>, sink: &mut Sink<'_>) {
 }
 
 fn token(workload: &Workload<'_>, estate: &Estate<'_>, sink: &mut Sink<'_>) {
-    if !is_pod(workload) {
+    if !is_pod(workload) || is_template(workload) {
         return;
     }
     let pod = workload.pod;

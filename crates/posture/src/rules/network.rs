@@ -8,7 +8,7 @@ use crate::kubernetes::{pairs, same_namespace};
 use crate::node::{Node, is_unresolved};
 use crate::place::Place;
 use crate::rule::{Check, Group, Rule, Severity, Sink};
-use crate::rules::subject::{is_custom, is_inference, workload_place};
+use crate::rules::subject::{is_custom, is_inference, is_template, workload_place};
 use crate::workload::{Origin, Resource, Workload};
 
 pub(crate) const RULES: &[Rule] = &[
@@ -67,7 +67,7 @@ const POLICIES: &[&str] = &[
 ];
 
 fn held(workload: &Workload<'_>, estate: &Estate<'_>, sink: &mut Sink<'_>) {
-    if workload.origin != Origin::Kubernetes || workload.containers.is_empty() {
+    if workload.origin != Origin::Kubernetes || workload.containers.is_empty() || is_template(workload) {
         return;
     }
     let found = policies(estate, workload);

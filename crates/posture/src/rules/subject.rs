@@ -38,6 +38,14 @@ pub(crate) fn is_custom(workload: &Workload<'_>) -> bool {
         && !matches!(group, "apps" | "batch")
 }
 
+/// Whether the workload is only a pattern that others make pods from, with their own account, labels and policies.
+pub(crate) fn is_template(workload: &Workload<'_>) -> bool {
+    matches!(
+        workload.resource.kind,
+        "ServingRuntime" | "ClusterServingRuntime" | "PodTemplate"
+    )
+}
+
 /// Where a container asks for an accelerator.
 pub(crate) fn asks_for_gpu(container: &Container<'_>) -> Option<Place> {
     let node = container.node;

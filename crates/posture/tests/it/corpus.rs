@@ -82,12 +82,15 @@ fn labels(path: &Path) -> BTreeSet<Mark> {
     marks
 }
 
-/// What is found in a file: rule, line, severity.
-fn found(path: &Path) -> Vec<(String, u32, Severity, String)> {
+fn read(path: &Path) -> Corpus {
     let mut corpus = Corpus::default();
     input::add(&mut corpus, path);
-    assert!(corpus.errors.is_empty(), "{}: {:?}", path.display(), corpus.errors);
-    assert!(!corpus.documents.is_empty(), "{} was not understood", path.display());
+    corpus
+}
+
+/// What is found in a file: rule, line, severity.
+fn found(path: &Path) -> Vec<(String, u32, Severity, String)> {
+    let corpus = read(path);
     let estate = Estate::of(&corpus.files, &corpus.documents);
     let findings = judge(&estate).findings;
     findings
@@ -112,6 +115,17 @@ fn the_corpus_is_large_and_has_every_kind() {
     }
     for path in bad {
         assert!(!labels(&path).is_empty(), "{} has no label", path.display());
+    }
+}
+
+#[test]
+fn every_file_is_understood() {
+    for half in ["good", "bad"] {
+        for path in files(&directory(half)) {
+            let corpus = read(&path);
+            assert!(corpus.errors.is_empty(), "{}: {:?}", path.display(), corpus.errors);
+            assert!(!corpus.documents.is_empty(), "{} was not understood", path.display());
+        }
     }
 }
 
