@@ -388,7 +388,7 @@ fn merge(node: &mut Node, merges: Vec<Node>) {
 /// How much of one file is read: a cluster's whole `kubectl get -o yaml` fits.
 pub const MAX_BYTES: usize = 64 * 1024 * 1024;
 const MAX_DEPTH: usize = 128;
-const MAX_VALUES: usize = 4_000_000;
+const MAX_VALUES: usize = 2_000_000;
 const MAX_DOCUMENTS: usize = 20_000;
 
 #[cfg(test)]

@@ -106,7 +106,7 @@ impl Walker<'_> {
             return;
         }
         // Manifests may lie beside a model, so the walk goes on; what is below it belongs to it.
-        if !self.models_last().is_some_and(|model| path.starts_with(model)) && crate::model::is_model_folder(path) {
+        if !self.models_last().is_some_and(|model| path.starts_with(model)) && crate::model::is_folder(path) {
             self.found.models.push(path.to_owned());
         }
         let kustomization = super::kustomize::NAMES.iter().any(|name| has(name));

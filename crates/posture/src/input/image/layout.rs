@@ -1,9 +1,11 @@
 //! Where an image's parts are kept: a folder, or an archive that is read as a stream, twice.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use flate2::read::MultiGzDecoder;
@@ -149,16 +151,39 @@ struct Budget {
     deadline: Instant,
 }
 
+/// A stream that counts what is read of it.
+struct Counted<R> {
+    source: R,
+    count: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(into)?;
+        self.count.set(self.count.get().saturating_add(u64::try_from(count).unwrap_or(u64::MAX)));
+        Ok(count)
+    }
+}
+
 /// A stream that ends with an error where the bounds do.
 struct Bounded<'budget, R> {
     source: R,
     budget: &'budget mut Budget,
+    /// What came out, and what was read for it.
+    out: u64,
+    packed: Rc<Cell<u64>>,
 }
 
 impl<R: Read> Read for Bounded<'_, R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let count = self.source.read(into)?;
-        self.budget.bytes = self.budget.bytes.saturating_sub(u64::try_from(count).unwrap_or(u64::MAX));
+        let bytes = u64::try_from(count).unwrap_or(u64::MAX);
+        self.out = self.out.saturating_add(bytes);
+        if self.out > MAX_UNPACKED_EASILY && self.out / MAX_RATIO > self.packed.get() {
+            let message = format!("it unpacks to more than {MAX_RATIO} times its size");
+            return Err(io::Error::other(message));
+        }
+        self.budget.bytes = self.budget.bytes.saturating_sub(bytes);
         if self.budget.bytes == 0 {
             return Err(io::Error::other(format!("more than {MAX_UNPACKED} bytes when it is unpacked")));
         }
@@ -183,13 +208,22 @@ fn unpacked<'out, R: Read + 'out>(mut source: R, budget: &'out mut Budget) -> Re
         return Err("it is compressed with zstd, which is not read here".to_owned());
     }
     let known = head.get(..length).unwrap_or(&[]).to_vec();
-    let whole = io::Cursor::new(known).chain(source);
+    let packed = Rc::new(Cell::new(0));
+    let whole = Counted {
+        source: io::Cursor::new(known).chain(source),
+        count: Rc::clone(&packed),
+    };
     let source: Box<dyn Read + 'out> = if head.starts_with(&[0x1f, 0x8b]) {
         Box::new(MultiGzDecoder::new(whole))
     } else {
         Box::new(whole)
     };
-    Ok(Bounded { source, budget })
+    Ok(Bounded {
+        source,
+        budget,
+        out: 0,
+        packed,
+    })
 }
 
 fn list<R: Read>(source: R, budget: &mut Budget) -> Result<Listing, String> {
@@ -203,4 +237,6 @@ const MAX_SMALL: u64 = 4 * 1024 * 1024;
 const MAX_SMALL_TOTAL: u64 = 64 * 1024 * 1024;
 const MAX_PARTS: usize = 4_096;
 const MAX_UNPACKED: u64 = 64 * 1024 * 1024 * 1024;
+const MAX_UNPACKED_EASILY: u64 = 64 * 1024 * 1024;
+const MAX_RATIO: u64 = 200;
 const MAX_TIME: Duration = Duration::from_secs(300);
