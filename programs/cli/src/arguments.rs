@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    call, down, events, login, logs, model, probe, receipts, revoke, schema, status, ticket, up,
+    call, down, events, login, logs, model, probe, receipts, revoke, scan, schema, status, ticket, up,
 };
 
 /// Runs and inspects sealed LLM pipelines.
@@ -46,6 +46,7 @@ pub(crate) enum Command {
     Receipts(receipts::Arguments),
     Revoke(revoke::Arguments),
     Logs(logs::Arguments),
+    Scan(scan::Arguments),
     Schema(schema::Arguments),
 }
 
@@ -65,6 +66,7 @@ Examples:
   casemate call redact /v1/chat/completions --stream -d @question.json
   casemate probe                                  attack it from inside
   casemate receipts verify                        check the record
+  casemate scan deploy/                           what is wrong with a deployment, before it runs
 
 Exit codes:
   0   it held

@@ -9,6 +9,7 @@ pub(crate) mod model;
 pub(crate) mod probe;
 pub(crate) mod receipts;
 pub(crate) mod revoke;
+pub(crate) mod scan;
 pub(crate) mod schema;
 pub(crate) mod status;
 pub(crate) mod ticket;

@@ -74,6 +74,7 @@ fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
             Command::Receipts(receipts) => commands::receipts::run(&context, receipts).await,
             Command::Revoke(revoke) => commands::revoke::run(&context, revoke).await,
             Command::Logs(logs) => commands::logs::run(&context, logs).await,
+            Command::Scan(scan) => commands::scan::run(&context, &scan),
             Command::Schema(schema) => commands::schema::run(&context, &schema),
         }
     })

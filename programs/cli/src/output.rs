@@ -44,6 +44,34 @@ impl Output {
         self.piece(&format!("{text}{ended}"))
     }
 
+    /// Data that is harmless already and may have colours.
+    #[expect(
+        clippy::unused_self,
+        reason = "said through the same value as other data"
+    )]
+    pub(crate) fn styled(&self, text: &str) -> Result<(), Failure> {
+        write(text.as_bytes())
+    }
+
+    /// How many characters a line of data may have.
+    pub(crate) fn width(&self) -> usize {
+        if self.stdout_is_terminal {
+            terminal_size::terminal_size().map_or(USUAL_WIDTH, |(width, _)| usize::from(width.0))
+        } else {
+            USUAL_WIDTH
+        }
+    }
+
+    /// Whether data may have colours: on a terminal, unless it or the person says no.
+    pub(crate) fn colour(&self) -> bool {
+        let said = |name: &str, no: &dyn Fn(&std::ffi::OsStr) -> bool| {
+            std::env::var_os(name).is_some_and(|value| no(&value))
+        };
+        self.stdout_is_terminal
+            && !said("NO_COLOR", &|value| !value.is_empty())
+            && !said("TERM", &|value| value == "dumb")
+    }
+
     /// Data as it comes, such as one token of an answer.
     pub(crate) fn piece(&self, text: &str) -> Result<(), Failure> {
         if self.stdout_is_terminal {
@@ -152,6 +180,8 @@ pub(crate) fn span(seconds: u64) -> String {
         parts.join(" ")
     }
 }
+
+const USUAL_WIDTH: usize = 100;
 
 #[cfg(test)]
 mod tests {
