@@ -4,6 +4,7 @@ mod gate;
 mod load;
 mod peers;
 mod sandbox;
+mod scan;
 mod server;
 mod weights;
 
@@ -26,5 +27,9 @@ pub(crate) const ALL: &[Row] = &[
     Row {
         name: "start",
         measure: sandbox::measure,
+    },
+    Row {
+        name: "scan",
+        measure: scan::measure,
     },
 ];

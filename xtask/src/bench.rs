@@ -34,6 +34,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .env("CASEMATE_BIN", bin)
         .env("CASEMATE_TOOLS", shell::tools());
     if !arguments.no_write {
+        command.env("CASEMATE_BENCH_WRITE", "1");
         command.args(["--write", "docs/reference/bench.md"]);
     }
     shell::run(&mut command)

@@ -44,6 +44,12 @@ enum Source {
     Debian { sign: &'static str },
     /// A PyPI package, installed with what it depends on into the checkout's own environment.
     Environment { version: &'static str },
+    /// A PyPI program with exact versions of what it depends on, in an environment of its own below
+    /// `.casemate/`.
+    Own {
+        version: &'static str,
+        environment: &'static str,
+    },
     /// A PyPI package without what it depends on, laid into a directory below `.casemate/`.
     Folder {
         version: &'static str,
@@ -88,7 +94,9 @@ pub(crate) fn python() -> PathBuf {
 fn origin(need: &Need) -> String {
     match need.source {
         Source::Debian { .. } => "Debian".to_owned(),
-        Source::Environment { version } | Source::Folder { version, .. } => {
+        Source::Environment { version }
+        | Source::Own { version, .. }
+        | Source::Folder { version, .. } => {
             format!("PyPI {version}")
         }
     }
@@ -98,21 +106,25 @@ fn is_met(need: &Need) -> bool {
     match need.source {
         Source::Debian { sign } if sign.contains('/') => Path::new(sign).exists(),
         Source::Debian { sign } => shell::has_program(sign),
-        Source::Environment { version } => {
-            let site = shell::tools().join("python/lib");
-            let Ok(mut lib) = std::fs::read_dir(site) else {
-                return false;
-            };
-            lib.any(|entry| {
-                entry.is_ok_and(|entry| {
-                    has_distribution(&entry.path().join("site-packages"), need.what, version)
-                })
-            })
-        }
+        Source::Environment { version } => is_installed("python", need.what, version),
+        Source::Own {
+            version,
+            environment,
+        } => is_installed(environment, need.what, version),
         Source::Folder { version, folder } => {
             has_distribution(&shell::tools().join(folder), need.what, version)
         }
     }
+}
+
+fn is_installed(environment: &str, name: &str, version: &str) -> bool {
+    let site = shell::tools().join(environment).join("lib");
+    let Ok(mut lib) = std::fs::read_dir(site) else {
+        return false;
+    };
+    lib.any(|entry| {
+        entry.is_ok_and(|entry| has_distribution(&entry.path().join("site-packages"), name, version))
+    })
 }
 
 fn has_distribution(directory: &Path, name: &str, version: &str) -> bool {
@@ -146,25 +158,34 @@ fn install_debian(missing: &[&Need]) -> anyhow::Result<()> {
     shell::output(&mut install).map(drop)
 }
 
+/// The interpreter of an environment below `.casemate/`, which is made when it is not there.
+fn make_environment(name: &str) -> anyhow::Result<PathBuf> {
+    let directory = shell::tools().join(name);
+    let interpreter = directory.join("bin/python");
+    if !interpreter.exists() {
+        // Debian's own interpreter, by its full name: the stage runs it too, and another one that
+        // comes first on the search path may live where no other user can read.
+        eprintln!("making a Python environment in {}", shell::relative(&directory));
+        let mut venv = Command::new("/usr/bin/python3");
+        venv.args(["-m", "venv"]).arg(directory);
+        shell::output(&mut venv).context("the Debian package python3-venv is needed")?;
+    }
+    Ok(interpreter)
+}
+
 fn install_python(missing: &[&Need]) -> anyhow::Result<()> {
     let wanted = |need: &&&Need| !matches!(need.source, Source::Debian { .. });
     if !missing.iter().any(|need| wanted(&need)) {
         return Ok(());
     }
-    if !python().exists() {
-        // Debian's own interpreter, by its full name: the stage runs it too, and another one that
-        // comes first on the search path may live where no other user can read.
-        eprintln!(
-            "making a Python environment in {}",
-            shell::relative(&shell::tools())
-        );
-        let mut venv = Command::new("/usr/bin/python3");
-        venv.args(["-m", "venv"]).arg(shell::tools().join("python"));
-        shell::output(&mut venv).context("the Debian package python3-venv is needed")?;
-    }
+    make_environment("python")?;
     for need in missing.iter().filter(wanted) {
         eprintln!("installing from PyPI: {}", need.what);
-        let mut pip = Command::new(python());
+        let interpreter = match need.source {
+            Source::Own { environment, .. } => make_environment(environment)?,
+            Source::Debian { .. } | Source::Environment { .. } | Source::Folder { .. } => python(),
+        };
+        let mut pip = Command::new(interpreter);
         pip.args([
             "-m",
             "pip",
@@ -173,7 +194,7 @@ fn install_python(missing: &[&Need]) -> anyhow::Result<()> {
             "--disable-pip-version-check",
         ]);
         match need.source {
-            Source::Environment { version } => {
+            Source::Environment { version } | Source::Own { version, .. } => {
                 pip.arg(format!("{}=={version}", need.what));
             }
             Source::Folder { version, folder } => {
@@ -280,5 +301,14 @@ const NEEDS: &[Need] = &[
         why: "the peer of the gate in the bench",
         purpose: Purpose::Bench,
         source: Source::Environment { version: "1.40.0" },
+    },
+    Need {
+        what: "checkov",
+        why: "the peer of the scan in the bench; it insists on versions that the other tools do not share",
+        purpose: Purpose::Bench,
+        source: Source::Own {
+            version: "3.3.30",
+            environment: "checkov",
+        },
     },
 ];

