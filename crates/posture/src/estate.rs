@@ -25,6 +25,8 @@ pub enum Kind {
     Enclosure,
     /// Facts about a folder with a model.
     Model,
+    /// A CycloneDX bill of materials.
+    BillOfMaterials,
     /// Nothing that is known here; it is counted, and said.
     Unknown,
 }
@@ -66,6 +68,8 @@ fn kind_of(root: &Node) -> Kind {
         Kind::Compose
     } else if has("rootfs") && has("config") {
         Kind::ImageConfiguration
+    } else if root.text_at("bomFormat") == Some("CycloneDX") {
+        Kind::BillOfMaterials
     } else {
         Kind::Unknown
     }
@@ -106,6 +110,7 @@ impl<'tree> Estate<'tree> {
                 | Kind::Toolkit
                 | Kind::Enclosure
                 | Kind::Model
+                | Kind::BillOfMaterials
                 | Kind::Unknown => {}
             }
         }

@@ -12,6 +12,8 @@ mod gpu_node;
 mod gpu_versions;
 mod group;
 mod hardening;
+mod images;
+mod keys;
 mod kserve;
 mod llama_cpp;
 mod models;
@@ -22,7 +24,10 @@ mod provenance;
 mod rbac;
 mod reach;
 mod requests;
+mod model_files;
+mod packages;
 mod secrets;
+mod signatures;
 mod serving;
 mod subject;
 mod telemetry;
@@ -49,6 +54,8 @@ pub(crate) const ALL: &[&[Rule]] = &[
     gpu_versions::RULES,
     group::RULES,
     hardening::RULES,
+    images::RULES,
+    keys::RULES,
     kserve::RULES,
     llama_cpp::RULES,
     models::RULES,
@@ -58,7 +65,9 @@ pub(crate) const ALL: &[&[Rule]] = &[
     provenance::RULES,
     rbac::RULES,
     requests::RULES,
+    model_files::RULES,
     secrets::RULES,
+    signatures::RULES,
     serving::RULES,
     telemetry::RULES,
     toolkit::RULES,

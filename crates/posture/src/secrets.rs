@@ -9,7 +9,7 @@ use crate::place::{Files, Place};
 mod names;
 mod shapes;
 
-pub(crate) use self::names::{is_placeholder, names_a_secret};
+pub(crate) use self::names::{is_placeholder, names_a_secret, normal as normal_name};
 pub(crate) use self::shapes::find;
 
 /// A secret that stands in a text.

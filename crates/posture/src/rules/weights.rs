@@ -145,7 +145,12 @@ fn is_sealed(mount: &Mount<'_>) -> bool {
 
 fn writable(case: &Case<'_>, sink: &mut Sink<'_>) {
     let container = case.container;
-    if container.server.is_none() || container.role != Role::Main {
+    // The operator's own cache is filled by the operator, which has no other way to mount it.
+    let by_operator = matches!(
+        case.workload.resource.kind,
+        "NIMCache" | "NIMService" | "NIMPipeline"
+    );
+    if container.server.is_none() || container.role != Role::Main || by_operator {
         return;
     }
     for mount in &container.mounts {
@@ -156,6 +161,13 @@ fn writable(case: &Case<'_>, sink: &mut Sink<'_>) {
             Source::ConfigMap(_) | Source::Secret(_) | Source::Image(_) | Source::Other(_) => false,
         };
         if mount.read_only || !lasting || !holds_weights(container, mount) || is_sealed(mount) {
+            continue;
+        }
+        // A repository of Triton is worse than weights, and has a rule of its own.
+        if super::triton::repositories(container)
+            .iter()
+            .any(|(folder, _)| is_within(folder, &mount.path))
+        {
             continue;
         }
         let loads = downloads_into(container, mount.path.trim_end_matches('/'));

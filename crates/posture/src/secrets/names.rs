@@ -10,7 +10,7 @@ pub(crate) fn names_a_secret(name: &str) -> bool {
 }
 
 /// `--api-key`, `apiKey` and `API_KEY` are one name.
-fn normal(name: &str) -> String {
+pub(crate) fn normal(name: &str) -> String {
     let mut normal = String::with_capacity(name.len());
     let mut lower = false;
     for character in name.trim_start_matches('-').chars() {
