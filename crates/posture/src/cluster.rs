@@ -9,6 +9,8 @@ use crate::node::Node;
 use crate::place::Place;
 use crate::workload::{Resource, Workload};
 
+pub(crate) mod index;
+
 /// One way to a port of a workload.
 #[derive(Clone, Debug)]
 pub struct Exposure<'estate> {
@@ -73,9 +75,11 @@ impl How {
 #[must_use]
 pub fn selects(selector: &Node, labels: &[(&str, &str)]) -> bool {
     let value = |key: &str| labels.iter().find(|label| label.0 == key).map(|label| label.1);
-    let by_labels = pairs(selector.get("matchLabels"))
+    let wanted = selector.get("matchLabels").map_or(&[][..], Node::entries);
+    let by_labels = wanted
         .iter()
-        .all(|(key, wanted)| value(key) == Some(*wanted));
+        .filter_map(|entry| Some((entry.key.as_str(), entry.value.text()?)))
+        .all(|(key, wanted)| value(key) == Some(wanted));
     let by_expressions = selector.list("matchExpressions").iter().all(|one| {
         let key = one.text_at("key").unwrap_or("");
         let listed = |found: &str| one.list("values").iter().any(|item| item.text() == Some(found));
@@ -132,10 +136,9 @@ pub fn exposures<'estate>(
             });
         }
     }
-    for service in estate
-        .of_kind("Service")
-        .filter(|service| service_selects(service, workload))
-    {
+    let services = estate.index.services(&workload.labels);
+    let services = services.into_iter().filter_map(|at| estate.resources.get(at));
+    for service in services.filter(|service| service_selects(service, workload)) {
         let how = service_kind(service);
         for port in service.node.at(&["spec", "ports"]).map_or(&[][..], Node::items) {
             let number = target_port(port, workload);
@@ -246,35 +249,16 @@ fn routes_to<'estate>(
     service: &Resource<'_>,
     port: &Node,
 ) -> Vec<(&'estate Resource<'estate>, Place)> {
-    let mut found = Vec::new();
-    for resource in &estate.resources {
-        let back_end_keys: &[&str] = match resource.kind {
-            "Ingress" => &["service", "backend", "defaultBackend"],
-            "Route" => &["to"],
-            "HTTPRoute" | "GRPCRoute" | "TCPRoute" | "TLSRoute" => &["backendRefs"],
-            "VirtualService" => &["destination"],
-            _ => continue,
-        };
-        if !same_namespace(resource, service) {
+    let mut found: Vec<(&'estate Resource<'estate>, Place)> = Vec::new();
+    let mut last = None;
+    for (at, back_end) in estate.index.routes(service.name) {
+        let Some(resource) = estate.resources.get(*at) else {
             continue;
-        }
-        let mut place = None;
-        resource.node.walk(&mut |node| {
-            for key in back_end_keys {
-                let Some(value) = node.get(key) else { continue };
-                for back_end in std::iter::once(value).chain(value.items()) {
-                    let named = back_end
-                        .text_at("name")
-                        .or_else(|| back_end.text_at("host"))
-                        .map(|name| name.split('.').next().unwrap_or(name));
-                    if named == Some(service.name) && leads_to(back_end, port) {
-                        place.get_or_insert(back_end.place);
-                    }
-                }
-            }
-        });
-        if let Some(place) = place {
-            found.push((resource, place));
+        };
+        // A route is named once, at the first of its back ends that leads here.
+        if last != Some(*at) && same_namespace(resource, service) && leads_to(back_end, port) {
+            found.push((resource, back_end.place));
+            last = Some(*at);
         }
     }
     found
@@ -292,6 +276,13 @@ fn leads_to(back_end: &Node, port: &Node) -> bool {
     wanted.is_none() || wanted == port.text_at("port") || wanted == port.text_at("name")
 }
 
+const POLICIES: &[&str] = &[
+    "NetworkPolicy",
+    "CiliumNetworkPolicy",
+    "CiliumClusterwideNetworkPolicy",
+    "GlobalNetworkPolicy",
+];
+
 /// Which directions of a workload's traffic some `NetworkPolicy` restricts.
 #[derive(Clone, Debug, Default)]
 pub struct Policies<'estate> {
@@ -308,13 +299,13 @@ pub fn policies<'estate>(
     workload: &Workload<'_>,
 ) -> Policies<'estate> {
     let mut found = Policies::default();
-    for policy in &estate.resources {
+    let all = estate.index.kinds(POLICIES);
+    for policy in all.into_iter().filter_map(|at| estate.resources.get(at)) {
         let cluster_wide = matches!(
             policy.kind,
             "CiliumClusterwideNetworkPolicy" | "GlobalNetworkPolicy"
         );
-        let known = matches!(policy.kind, "NetworkPolicy" | "CiliumNetworkPolicy") || cluster_wide;
-        if !known || !(cluster_wide || same_namespace(policy, &workload.resource)) {
+        if !(cluster_wide || same_namespace(policy, &workload.resource)) {
             continue;
         }
         let Some(spec) = policy.node.get("spec") else {

@@ -3,6 +3,7 @@
 //! Rules that look at more than one document (a service in front of a pod, a policy that selects it) ask the
 //! estate; see [`crate::cluster`] for who can reach whom.
 
+use crate::cluster::index::Index;
 use crate::kubernetes;
 use crate::node::Node;
 use crate::place::{FileId, Files};
@@ -86,6 +87,7 @@ pub struct Estate<'tree> {
     pub resources: Vec<Resource<'tree>>,
     /// What runs containers.
     pub workloads: Vec<Workload<'tree>>,
+    pub(crate) index: Index<'tree>,
 }
 
 impl<'tree> Estate<'tree> {
@@ -119,6 +121,7 @@ impl<'tree> Estate<'tree> {
         Self {
             files,
             documents,
+            index: Index::of(&resources),
             resources,
             workloads,
         }
@@ -129,9 +132,8 @@ impl<'tree> Estate<'tree> {
         &'estate self,
         kind: &'estate str,
     ) -> impl Iterator<Item = &'estate Resource<'tree>> {
-        self.resources
-            .iter()
-            .filter(move |resource| resource.kind == kind)
+        let found = self.index.kind(kind).iter();
+        found.filter_map(|at| self.resources.get(*at))
     }
 
     /// The documents of one kind that is not Kubernetes.
