@@ -7,6 +7,7 @@ use crate::estate::Estate;
 use crate::kubernetes::{pairs, same_namespace};
 use crate::node::Node;
 use crate::rule::{Check, Group, Rule, Severity, Sink};
+use crate::rules::group;
 use crate::rules::subject::is_inference;
 use crate::workload::{Origin, Resource, Workload};
 
@@ -28,11 +29,13 @@ fn open(workload: &Workload<'_>, estate: &Estate<'_>, sink: &mut Sink<'_>) {
         return;
     }
     let mut told = BTreeSet::new();
-    for exposure in exposures(estate, workload) {
+    // Those that an operator makes have a look of their own.
+    let declared = |exposure: &Exposure<'_>| !exposure.resource.kind.starts_with("NIM");
+    for exposure in exposures(estate, workload).into_iter().filter(declared) {
         match exposure.how {
             How::NodePort | How::LoadBalancer => service(workload, &exposure, &mut told, sink),
             How::Ingress => route(workload, &exposure, estate, sink),
-            How::Host if workload.origin != Origin::Kubernetes => published(&exposure, &mut told, sink),
+            How::Host if workload.origin != Origin::Kubernetes && !is_between_processes(workload, &exposure) => published(&exposure, &mut told, sink),
             // Ports of the node have a rule of their own.
             How::Host | How::HostNetwork | How::Loopback | How::ClusterService | How::InternalLoadBalancer => {}
         }
@@ -158,6 +161,12 @@ fn gateway_tls(route: &Resource<'_>, estate: &Estate<'_>) -> Option<bool> {
         known = Some(known.unwrap_or(true) && secure);
     }
     known
+}
+
+/// Whether this way leads to a port that a rule of its own is about.
+fn is_between_processes(workload: &Workload<'_>, exposure: &Exposure<'_>) -> bool {
+    let internal = |port| workload.containers.iter().any(|container| group::is_internal(container, port));
+    exposure.port.is_some_and(internal)
 }
 
 fn published(exposure: &Exposure<'_>, told: &mut BTreeSet<String>, sink: &mut Sink<'_>) {

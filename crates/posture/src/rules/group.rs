@@ -89,7 +89,11 @@ fn internal(container: &Container<'_>) -> Vec<(u16, &'static str)> {
 
 /// Whether a port of a container is one that its processes use among themselves, and not the one it serves on.
 pub(crate) fn is_internal(container: &Container<'_>, port: u16) -> bool {
-    !declared_for_serving(container, port)
+    let server = ["vllm", "nim", "sglang", "tgi"]
+        .iter()
+        .any(|id| container.runs(id));
+    (server || runs_ray(container))
+        && !declared_for_serving(container, port)
         && internal(container).iter().any(|(own, _)| *own == port)
 }
 
@@ -145,7 +149,7 @@ fn spans_nodes(container: &Container<'_>) -> Option<(String, Place)> {
 fn internal_ports(case: &Case<'_>, sink: &mut Sink<'_>) {
     let container = case.container;
     let server = reach::serves(case, &["vllm", "nim", "sglang", "tgi"]);
-    if !server && !(container.role == Role::Main && runs_ray(container)) {
+    if !server && (container.role != Role::Main || !runs_ray(container)) {
         return;
     }
     let guarded = reach::has_ingress_policy(case);

@@ -65,7 +65,11 @@ fn base<'look>(image: &'look Image<'_>) -> &'look str {
 /// The version of vLLM that a container's image says: only in images of the vLLM project and copies of them.
 pub(crate) fn vllm(container: &Container<'_>) -> Option<Vec<u64>> {
     let image = container.image.as_ref()?;
-    let official = base(image).starts_with("vllm-openai") || base(image) == "vllm-cpu-release-repo";
+    // Others build images of the same name around it, and number them by their own count.
+    let repository = image.repository;
+    let official = repository.contains("/vllm/vllm-openai")
+        || repository.starts_with("vllm/vllm-openai")
+        || base(image) == "vllm-cpu-release-repo";
     let version = image.version();
     (official && version.len() >= 2 && !image.is_unresolved()).then_some(version)
 }
@@ -115,6 +119,12 @@ fn written(version: &[u64]) -> String {
     parts.join(".")
 }
 
+/// A release that is named by year and month, such as `25.07`.
+fn written_by_month(version: &[u64]) -> String {
+    let parts: Vec<String> = version.iter().map(|part| format!("{part:02}")).collect();
+    parts.join(".")
+}
+
 fn vllm_holes(case: &Case<'_>, sink: &mut Sink<'_>) {
     let container = case.container;
     if !reach::serves(case, &["vllm"]) {
@@ -140,7 +150,9 @@ fn vllm_holes(case: &Case<'_>, sink: &mut Sink<'_>) {
 
 fn triton_holes(case: &Case<'_>, sink: &mut Sink<'_>) {
     let container = case.container;
-    if !reach::serves(case, &["triton"]) {
+    let tag = container.image.as_ref().and_then(|image| image.tag);
+    // The SDK images of a release hold its clients, not the server.
+    if !reach::serves(case, &["triton"]) || tag.is_some_and(|tag| tag.ends_with("-sdk")) {
         return;
     }
     let Some(version) = triton(container) else {
@@ -151,13 +163,13 @@ fn triton_holes(case: &Case<'_>, sink: &mut Sink<'_>) {
         let message = format!(
             "Triton {}: callers get past its API restrictions (CVE-2026-24207), and write its shared memory until they \
              run code (CVE-2025-23319, 23320, 23334)",
-            written(&version)
+            written_by_month(&version)
         );
         sink.find(reach::identity(container), "image triton", message);
     } else if before(&version, &[26, 3]) {
         let message = format!(
             "Triton {}: callers get past its API restrictions (CVE-2026-24207) and can load models, which runs code",
-            written(&version)
+            written_by_month(&version)
         );
         sink.find(reach::identity(container), "image triton", message);
     }
