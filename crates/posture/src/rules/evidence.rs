@@ -215,15 +215,13 @@ pub(crate) fn allows_everybody(policy: &Resource<'_>) -> bool {
 /// Whether an ingress or route asks the caller who it is, by the annotations that the common controllers have
 /// or by a policy that targets it.
 fn ingress_asks(estate: &Estate<'_>, ingress: &Resource<'_>) -> bool {
-    let by_annotation = pairs(ingress.node.at(&["metadata", "annotations"]))
-        .iter()
-        .any(|(key, value)| {
-            let name = key.rsplit('/').next().unwrap_or("");
-            let plugin = matches!(name, "router.middlewares" | "plugins");
-            let words = ["auth", "jwt", "oidc", "openid"];
-            ((name.starts_with("auth-") || name.starts_with("oauth")) && *value != "none")
-                || (plugin && words.iter().any(|word| value.contains(word)))
-        });
+    let by_annotation = annotations(ingress).iter().any(|(key, value)| {
+        let name = key.rsplit('/').next().unwrap_or("");
+        let plugin = matches!(name, "router.middlewares" | "plugins");
+        let words = ["auth", "jwt", "oidc", "openid"];
+        ((name.starts_with("auth-") || name.starts_with("oauth")) && *value != "none")
+            || (plugin && words.iter().any(|word| value.contains(word)))
+    });
     let by_policy = || {
         estate.resources.iter().any(|policy| {
             matches!(policy.kind, "SecurityPolicy" | "AuthPolicy")
@@ -232,6 +230,21 @@ fn ingress_asks(estate: &Estate<'_>, ingress: &Resource<'_>) -> bool {
         })
     };
     by_annotation || by_policy()
+}
+
+/// The annotations of an ingress: its own, and for a kind whose operator makes the ingress, those it is given there.
+pub(crate) fn annotations<'tree>(ingress: &Resource<'tree>) -> Vec<(&'tree str, &'tree str)> {
+    let node: &'tree Node = ingress.node;
+    let mut found = pairs(node.at(&["metadata", "annotations"]));
+    if is_operated(ingress) {
+        node.walk(&mut |one| found.extend(pairs(one.get("annotations"))));
+    }
+    found
+}
+
+/// Whether an operator makes services and ingresses of this resource by itself.
+pub(crate) fn is_operated(resource: &Resource<'_>) -> bool {
+    matches!(resource.kind, "NIMService" | "NIMPipeline")
 }
 
 /// Whether a policy attaches itself to a resource named `name`.

@@ -50,7 +50,7 @@ pub(crate) const RULES: &[Rule] = &[
 fn unguarded(estate: &Estate<'_>, sink: &mut Sink<'_>) {
     for kind in ["InferenceService", "LLMInferenceService", "InferenceGraph"] {
         for service in estate.of_kind(kind) {
-            if is_inside(service) || asks(estate, service) {
+            if is_inside(service) || !is_routed(service) || asks(estate, service) {
                 continue;
             }
             let place = service
@@ -65,6 +65,18 @@ fn unguarded(estate: &Estate<'_>, sink: &mut Sink<'_>) {
             sink.about_resource(service).find(place, "callers", message);
         }
     }
+}
+
+/// Whether a gateway gets a way to a service: always, but for the kind that names its router.
+fn is_routed(service: &Resource<'_>) -> bool {
+    let router = service.node.at(&["spec", "router"]);
+    let named = |router: &Node| {
+        router
+            .entries()
+            .iter()
+            .any(|entry| matches!(entry.key.as_str(), "route" | "gateway" | "ingress"))
+    };
+    service.kind != "LLMInferenceService" || router.is_some_and(named)
 }
 
 /// Whether a service is kept inside the cluster.

@@ -45,7 +45,7 @@ pub(crate) const RULES: &[Rule] = &[
 
 fn downloads(case: &Case<'_>, sink: &mut Sink<'_>) {
     let container = case.container;
-    let nim = container.runs("nim");
+    let nim = container.runs("nim") && case.workload.resource.kind != "NIMCache";
     let hub = ["vllm", "sglang", "tgi"]
         .iter()
         .any(|id| container.runs(id));
@@ -72,7 +72,7 @@ fn downloads(case: &Case<'_>, sink: &mut Sink<'_>) {
         (&["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"], Severity::Low)
     };
     let model = seeded.map(|mount| mount.path.as_ref());
-    let Some(path) = model.or(operated.then_some("the cache")) else {
+    let Some(path) = model.or(operated.then_some("spec.storage.nimCache")) else {
         return;
     };
     if switches

@@ -1,9 +1,8 @@
 //! NVIDIA NIM: what it tells, who may call it, and whose code it loads.
 
 use crate::cluster::{self, How};
-use crate::node::Node;
 use crate::rule::{Case, Check, Group, Rule, Severity, Sink};
-use crate::workload::{Given, Origin, is_on};
+use crate::workload::{Given, Origin, Resource, is_on};
 
 use super::evidence;
 
@@ -44,9 +43,14 @@ pub(crate) const RULES: &[Rule] = &[
     },
 ];
 
+/// Whether a container serves a NIM; what only fills a cache does not.
+fn is_served(case: &Case<'_>) -> bool {
+    case.container.runs("nim") && case.workload.resource.kind != "NIMCache"
+}
+
 fn telemetry(case: &Case<'_>, sink: &mut Sink<'_>) {
     let container = case.container;
-    if !container.runs("nim") {
+    if !is_served(case) {
         return;
     }
     if let Some(variable) = container.variable("NIM_TELEMETRY_MODE") {
@@ -89,7 +93,7 @@ fn telemetry(case: &Case<'_>, sink: &mut Sink<'_>) {
 
 fn origins(case: &Case<'_>, sink: &mut Sink<'_>) {
     let container = case.container;
-    if !container.runs("nim") {
+    if !is_served(case) {
         return;
     }
     if let Some((text, place)) = container.literal("NIM_CORS_ALLOW_ORIGINS") {
@@ -104,7 +108,7 @@ fn origins(case: &Case<'_>, sink: &mut Sink<'_>) {
 
 fn middleware(case: &Case<'_>, sink: &mut Sink<'_>) {
     let container = case.container;
-    if !container.runs("nim") {
+    if !is_served(case) {
         return;
     }
     for name in ["NIM_MIDDLEWARE_CONFIG_PATH", "NIM_NGINX_DIR"] {
@@ -124,7 +128,7 @@ fn middleware(case: &Case<'_>, sink: &mut Sink<'_>) {
 
 fn clear_text(case: &Case<'_>, sink: &mut Sink<'_>) {
     let container = case.container;
-    if !container.runs("nim") {
+    if !is_served(case) {
         return;
     }
     if let Some(variable) = container.variable("NIM_SSL_MODE")
@@ -147,19 +151,18 @@ fn clear_text(case: &Case<'_>, sink: &mut Sink<'_>) {
     let serves: u16 = number("NIM_SERVER_PORT")
         .or_else(|| number("NIM_HTTP_API_PORT"))
         .unwrap_or(8000);
-    let unread = mode.is_none() && evidence::unread_bundle(container).is_some();
-    if !encrypts && !unread {
+    // Where nothing is said about TLS, the rule about open ports speaks of all servers alike.
+    if let Some((text, place)) = mode.filter(|_| !encrypts) {
         let way = evidence::ways(case.estate, case.workload, serves)
             .into_iter()
             .find(|way| {
-                let tls = way.how == How::Ingress && has_tls(way.resource.node);
+                let tls = way.how == How::Ingress && has_tls(way.resource);
                 way.how.is_external() && way.how != How::HostNetwork && !tls
             });
         if let Some(way) = way {
-            let place = mode.map_or(way.place, |(_, place)| place);
             let message = format!(
-                "{} leads to NIM's port {serves}, which speaks plain HTTP: prompts, answers and keys can be read on \
-                 the way",
+                "`NIM_SSL_MODE={text}` switches TLS off, and {} leads to port {serves}: prompts, answers and keys can be \
+                 read on the way",
                 way.how.as_str()
             );
             sink.find(place, "clear text", message);
@@ -180,10 +183,16 @@ fn clear_text(case: &Case<'_>, sink: &mut Sink<'_>) {
 }
 
 /// Whether an ingress or route ends TLS itself. A gateway's listener does it in another document.
-fn has_tls(ingress: &Node) -> bool {
-    let spec = ingress.get("spec");
-    let routed = ingress
-        .text_at("kind")
-        .is_some_and(|kind| kind != "Ingress" && kind != "Route");
-    routed || spec.is_some_and(|spec| spec.get("tls").is_some())
+fn has_tls(ingress: &Resource<'_>) -> bool {
+    let mut ends = false;
+    let keys: &[&str] = if evidence::is_operated(ingress) {
+        &["tls", "httpRoute", "gateway", "grpcRoute"]
+    } else {
+        &["tls"]
+    };
+    ingress
+        .node
+        .walk(&mut |node| ends |= keys.iter().any(|key| node.get(key).is_some()));
+    let routed = !matches!(ingress.kind, "Ingress" | "Route") && !evidence::is_operated(ingress);
+    ends || routed
 }

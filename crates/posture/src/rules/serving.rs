@@ -2,7 +2,7 @@
 
 use crate::cluster::{Exposure, How};
 use crate::estate::Estate;
-use crate::kubernetes::{pairs, same_namespace};
+use crate::kubernetes::same_namespace;
 use crate::rule::{Case, Check, Group, Rule, Sink};
 use crate::workload::{Container, Origin, Resource};
 
@@ -221,20 +221,18 @@ fn unlimited(case: &Case<'_>, sink: &mut Sink<'_>) {
 
 /// Whether an ingress or route limits its callers: by annotations, by a filter, or by a policy that targets it.
 fn limits(estate: &Estate<'_>, ingress: &Resource<'_>) -> bool {
-    let by_annotation = pairs(ingress.node.at(&["metadata", "annotations"]))
-        .iter()
-        .any(|(key, value)| {
-            let name = key.rsplit('/').next().unwrap_or("");
-            let plugin = matches!(name, "router.middlewares" | "plugins");
-            name.starts_with("limit-rp")
-                || matches!(
-                    name,
-                    "limit-connections" | "rate-limit-rpm" | "rate-limit-rps" | "wafv2-acl-arn"
-                )
-                || name.starts_with("rate-limit")
-                || name == "rate_limiting"
-                || (plugin && ["limit", "rate"].iter().any(|word| value.contains(word)))
-        });
+    let by_annotation = evidence::annotations(ingress).iter().any(|(key, value)| {
+        let name = key.rsplit('/').next().unwrap_or("");
+        let plugin = matches!(name, "router.middlewares" | "plugins");
+        name.starts_with("limit-rp")
+            || matches!(
+                name,
+                "limit-connections" | "rate-limit-rpm" | "rate-limit-rps" | "wafv2-acl-arn"
+            )
+            || name.starts_with("rate-limit")
+            || name == "rate_limiting"
+            || (plugin && ["limit", "rate"].iter().any(|word| value.contains(word)))
+    });
     if by_annotation {
         return true;
     }

@@ -70,9 +70,21 @@ fn uses_hub(container: &Container<'_>) -> bool {
     let offline = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"]
         .iter()
         .any(|name| container.switched_on(name).is_some());
-    let served = ["vllm", "sglang", "tgi", "kserve"]
-        .iter()
-        .any(|id| container.runs(id));
+    // Of KServe's own servers only one is built on the hub's library.
+    let image = container
+        .image
+        .as_ref()
+        .map_or("", |image| image.repository);
+    let own = container.runs("kserve")
+        && (image.contains("huggingfaceserver")
+            || container
+                .words
+                .iter()
+                .any(|word| word.text == "huggingfaceserver"));
+    let served = own
+        || ["vllm", "sglang", "tgi"]
+            .iter()
+            .any(|id| container.runs(id));
     served && !offline
 }
 

@@ -37,7 +37,8 @@ impl<'text> Places<'text> {
 
     pub(super) fn place(&self, span: Range<usize>) -> Place {
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-        let start = span.start.min(self.text.len());
+        let start = self.text.floor_char_boundary(span.start);
+        let end = self.text.floor_char_boundary(span.end).max(start);
         let line = self.lines.partition_point(|line| *line <= start);
         let line_start = line
             .checked_sub(1)
@@ -50,7 +51,7 @@ impl<'text> Places<'text> {
             line: number(line.max(1)),
             column: number(column),
             start: number(start),
-            end: number(span.end.max(start)),
+            end: number(end),
         }
     }
 

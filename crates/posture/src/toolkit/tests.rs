@@ -147,6 +147,38 @@ proptest::proptest! {
         let line_start = before.rfind('\n').map_or(0, |end| end + 1);
         proptest::prop_assert_eq!(place.line as usize, before.matches('\n').count() + 1);
         proptest::prop_assert_eq!(place.column as usize, before[line_start..].chars().count() + 1);
-        let _whatever_it_says = read(FileId(0), &text);
+        crate::fuzz::fuzz_toolkit(text.as_bytes());
     }
+
+    #[test]
+    fn every_place_of_any_configuration_is_in_its_text(parts in proptest::collection::vec(part(), 0..30)) {
+        crate::fuzz::fuzz_toolkit(parts.concat().as_bytes());
+    }
+}
+
+/// A piece of a configuration, or of something that looks like one.
+fn part() -> impl proptest::strategy::Strategy<Value = &'static str> {
+    proptest::sample::select(vec![
+        "[nvidia-container-cli]\n",
+        "[nvidia-container-runtime.modes.cdi]\n",
+        "[[runtimes]]\n",
+        "[features]\n",
+        "\"ü\".b = '''ñ\n'''\n",
+        "accept-nvidia-visible-devices-envvar-when-unprivileged = ",
+        "disable-require = true\n",
+        "ldconfig = \"/sbin/ldconfig\"\n",
+        "a.b.c = ",
+        "true\n",
+        "false\n",
+        "\"\"\"",
+        "'",
+        "[1, 2, [\"ü\"]]\n",
+        "{ a = 1, b.c = { } }\n",
+        "2026-11-22T01:02:03Z\n",
+        "1.5e3\n",
+        "# ñ\n",
+        "\r\n",
+        "\u{feff}",
+        "\n",
+    ])
 }
