@@ -171,7 +171,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
     (
         "xtask-generate",
-        &["casemate-api", "casemate-core", "casemate-isolation"],
+        &["casemate-api", "casemate-core", "casemate-isolation", "casemate-posture"],
     ),
 ];
 

@@ -80,9 +80,18 @@ pub struct Reported {
     /// Whether the fix is mechanical.
     #[serde(skip)]
     pub fixable: bool,
-    /// Its workload; empty for what belongs to none.
+    /// Its workload, with the workload's file; both are empty for what belongs to none.
     #[serde(skip)]
-    pub workload: String,
+    pub workload: Named,
+}
+
+/// A workload by its title and the file that declares it: several files may declare one of the same title.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Named {
+    /// Such as `Deployment/llm`.
+    pub title: String,
+    /// The file.
+    pub file: String,
 }
 
 /// Why a finding does not count.
@@ -128,7 +137,7 @@ pub struct Untold {
     pub message: String,
     /// Its workload.
     #[serde(skip)]
-    pub workload: String,
+    pub workload: Named,
 }
 
 /// Something that could not be read, or does not count.
@@ -177,7 +186,7 @@ pub struct Summary {
     pub servers: Vec<Recognised>,
     /// Every workload, for those forms that name each.
     #[serde(skip)]
-    pub titles: Vec<String>,
+    pub named: Vec<Named>,
     /// The names of the files.
     #[serde(skip)]
     pub names: Vec<String>,
@@ -296,7 +305,7 @@ impl Report {
         if options.annotations {
             suppressions.extend(suppress::annotations(estate, now));
         }
-        let titles = titles(estate);
+        let named = named(corpus, estate);
         let fingerprints = fingerprint::all(&corpus.files, &judgement.findings);
         let mut lines = Lines::new(&corpus.files);
         let mut findings: Vec<Reported> = judgement
@@ -323,7 +332,7 @@ impl Report {
                     end: lines.at(finding.place, finding.place.end),
                     fixable: fix::is_possible(corpus, finding),
                     edits: lines.replacements(edits.unwrap_or_default()),
-                    workload: workload(&titles, &finding.resource),
+                    workload: workload(&named, &finding.resource, corpus.files.name(finding.place.file)),
                 }
             })
             .collect();
@@ -331,9 +340,9 @@ impl Report {
             (std::cmp::Reverse(one.severity), &one.file, one.line, one.column, one.rule)
                 .cmp(&(std::cmp::Reverse(other.severity), &other.file, other.line, other.column, other.rule))
         });
-        let not_evaluable = untold(corpus, judgement, options, &titles);
+        let not_evaluable = untold(corpus, judgement, options, &named);
         let errors = problems(corpus, &suppressions);
-        let summary = summary(corpus, estate, options, &findings, titles);
+        let summary = summary(corpus, estate, options, &findings, named);
         Self {
             findings,
             not_evaluable,
@@ -391,7 +400,7 @@ fn suppressed(
     })
 }
 
-fn untold(corpus: &Corpus, judgement: &Judgement, options: &Options, titles: &[String]) -> Vec<Untold> {
+fn untold(corpus: &Corpus, judgement: &Judgement, options: &Options, named: &[Named]) -> Vec<Untold> {
     let asked = judgement
         .not_evaluable
         .iter()
@@ -407,7 +416,7 @@ fn untold(corpus: &Corpus, judgement: &Judgement, options: &Options, titles: &[S
             column: one.place.column,
             resource: one.resource.clone(),
             message: one.message.clone(),
-            workload: workload(titles, &one.resource),
+            workload: workload(named, &one.resource, corpus.files.name(one.place.file)),
         })
         .collect()
 }
@@ -434,7 +443,7 @@ fn problems(corpus: &Corpus, suppressions: &Suppressions) -> Vec<Problem> {
     unread.chain(void).collect()
 }
 
-fn summary(corpus: &Corpus, estate: &Estate<'_>, options: &Options, findings: &[Reported], titles: Vec<String>) -> Summary {
+fn summary(corpus: &Corpus, estate: &Estate<'_>, options: &Options, findings: &[Reported], named: Vec<Named>) -> Summary {
     let mut counts = Counts::default();
     for finding in findings.iter().filter(|finding| finding.suppressed.is_none()) {
         counts.add(finding.severity);
@@ -459,27 +468,32 @@ fn summary(corpus: &Corpus, estate: &Estate<'_>, options: &Options, findings: &[
         workloads: estate.workloads.len(),
         rules: catalogue::all().filter(|rule| options.asks(rule.id)).count(),
         servers,
-        titles,
+        named,
         names: corpus.files.iter().map(|(_, file)| file.name.to_string()).collect(),
     }
 }
 
-fn titles(estate: &Estate<'_>) -> Vec<String> {
-    let titles: BTreeSet<String> = estate.workloads.iter().map(|workload| workload.resource.title()).collect();
-    titles.into_iter().collect()
+fn named(corpus: &Corpus, estate: &Estate<'_>) -> Vec<Named> {
+    let all: BTreeSet<Named> = estate
+        .workloads
+        .iter()
+        .map(|workload| Named {
+            title: workload.resource.title(),
+            file: corpus.files.name(workload.resource.place.file).to_owned(),
+        })
+        .collect();
+    all.into_iter().collect()
 }
 
-/// The workload that a resource is or belongs to.
-fn workload(titles: &[String], resource: &str) -> String {
-    let known = |title: &str| titles.binary_search_by(|own| own.as_str().cmp(title)).is_ok();
-    let owner = suppress::owner(resource);
-    if known(resource) {
-        resource.to_owned()
-    } else if known(owner) {
-        owner.to_owned()
-    } else {
-        String::new()
-    }
+/// The workload that a resource is or belongs to: of those with its title the one in the finding's own file,
+/// and the first one for a finding elsewhere.
+fn workload(named: &[Named], resource: &str, file: &str) -> Named {
+    let with = |title: &str| {
+        let start = named.partition_point(|own| own.title.as_str() < title);
+        let same = named.get(start..)?.iter().take_while(|own| own.title == title);
+        same.clone().find(|own| own.file == file).or_else(|| same.clone().next()).cloned()
+    };
+    with(resource).or_else(|| with(suppress::owner(resource))).unwrap_or_default()
 }
 
 /// Lines and columns of bytes.

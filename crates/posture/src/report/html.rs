@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::clean::markup;
-use super::{Counts, Report, Reported, WORST_FIRST};
+use super::table::{group_of, some};
+use super::{Counts, Named, Report, Reported, WORST_FIRST};
 use crate::catalogue;
 use crate::explain::framework;
 
@@ -19,8 +20,8 @@ pub fn html(report: &Report) -> String {
     head(&mut page, &rules);
     top(&mut page, report);
     filters(&mut page, report, &rules);
-    for (title, findings) in workloads(report) {
-        section(&mut page, &title, &findings, report);
+    for (name, findings) in workloads(report) {
+        section(&mut page, &name, &findings, report);
     }
     untold(&mut page, report);
     errors(&mut page, report);
@@ -70,11 +71,11 @@ fn top(page: &mut String, report: &Report) {
     };
     put!(
         page,
-        "<header><p class=\"kicker\">Casemate scan</p><h1>{}</h1><p class=\"lead\">{lead} {} workloads in {} documents of {} files.{}</p></header><dl class=\"numbers\">",
+        "<header><p class=\"kicker\">Casemate scan</p><h1>{}</h1><p class=\"lead\">{lead} {} in {} of {}.{}</p></header><dl class=\"numbers\">",
         markup(&verdict(summary.findings)),
-        summary.workloads,
-        summary.documents,
-        summary.files,
+        some(summary.workloads, "workload"),
+        some(summary.documents, "document"),
+        some(summary.files, "file"),
         if report.is_whole() { "" } else { " Not everything could be read." }
     );
     for severity in WORST_FIRST {
@@ -134,17 +135,13 @@ fn filters(page: &mut String, report: &Report, rules: &BTreeSet<&str>) {
 }
 
 /// Findings by workload, the worst first.
-fn workloads(report: &Report) -> Vec<(String, Vec<&Reported>)> {
-    let mut groups: BTreeMap<&str, Vec<&Reported>> = BTreeMap::new();
+fn workloads(report: &Report) -> Vec<(Named, Vec<&Reported>)> {
+    let mut groups: BTreeMap<Named, Vec<&Reported>> = BTreeMap::new();
     for finding in &report.findings {
-        let names = [&finding.workload, &finding.resource, &finding.file];
-        let name = names.into_iter().find(|name| !name.is_empty()).map_or("", String::as_str);
+        let name = group_of(&finding.workload, &finding.resource, &finding.file);
         groups.entry(name).or_default().push(finding);
     }
-    let mut groups: Vec<(String, Vec<&Reported>)> = groups
-        .into_iter()
-        .map(|(title, findings)| (title.to_owned(), findings))
-        .collect();
+    let mut groups: Vec<(Named, Vec<&Reported>)> = groups.into_iter().collect();
     groups.sort_by_key(|(_, findings)| {
         let counts = counts(findings);
         std::cmp::Reverse(WORST_FIRST.map(|severity| counts.of(severity)))
@@ -160,7 +157,8 @@ fn counts(findings: &[&Reported]) -> Counts {
     counts
 }
 
-fn section(page: &mut String, title: &str, findings: &[&Reported], report: &Report) {
+fn section(page: &mut String, name: &Named, findings: &[&Reported], report: &Report) {
+    let title = name.title.as_str();
     let inside = format!("{title}/");
     let servers: BTreeSet<&str> = report
         .summary
@@ -173,9 +171,10 @@ fn section(page: &mut String, title: &str, findings: &[&Reported], report: &Repo
     let counts = counts(findings);
     put!(
         page,
-        "<section><h2><bdi>{}</bdi>{}</h2><p class=\"verdict\">{}{}</p>",
+        "<section><h2><bdi>{}</bdi>{}</h2><p class=\"verdict\"><code><bdi>{}</bdi></code> · {}{}</p>",
         markup(title),
         servers.iter().fold(String::new(), |all, server| all + " <span class=\"server\">" + server + "</span>"),
+        markup(&name.file),
         markup(&verdict(counts)),
         match counts.words() {
             words if words.is_empty() => String::new(),
@@ -208,11 +207,11 @@ fn finding(page: &mut String, finding: &Reported, group: &str) {
     if finding.resource != group {
         put!(page, "<p class=\"meta\"><bdi>{}</bdi></p>", markup(&finding.resource));
     }
-    put!(page, "<p><bdi>{}</bdi></p>", markup(&finding.message));
+    put!(page, "<p><bdi>{}</bdi></p>", words(&finding.message));
     put!(
         page,
         "<p><strong>Fix.</strong> <bdi>{}</bdi>{}</p>",
-        markup(&finding.fix),
+        words(&finding.fix),
         if finding.fixable { " <span class=\"tag\">--fix does it</span>" } else { "" }
     );
     if let Some(suppressed) = &finding.suppressed {
@@ -225,13 +224,31 @@ fn finding(page: &mut String, finding: &Reported, group: &str) {
         );
     }
     if let Some(rule) = rule {
-        put!(page, "<p class=\"why\">{}</p>", markup(rule.why));
+        put!(page, "<p class=\"why\">{}</p>", words(rule.why));
     }
     put!(page, "<p class=\"meta\">");
     for map in finding.mappings {
         put!(page, "<span class=\"tag\" title=\"{}\">{}</span> ", framework(map), markup(map));
     }
     put!(page, "<code>{}</code></p></details>", finding.fingerprint);
+}
+
+/// Text with what stands in backticks set as code.
+fn words(text: &str) -> String {
+    let text = markup(text);
+    let parts: Vec<&str> = text.split('`').collect();
+    // An odd backtick is one that was meant.
+    if parts.len() % 2 == 0 {
+        return text;
+    }
+    parts
+        .iter()
+        .enumerate()
+        .map(|(at, part)| match at % 2 {
+            0 => (*part).to_owned(),
+            _ => format!("<code>{part}</code>"),
+        })
+        .collect()
 }
 
 fn untold(page: &mut String, report: &Report) {

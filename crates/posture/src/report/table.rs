@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::clean::line;
-use super::{Counts, Report, Reported, Untold, WORST_FIRST};
+use super::{Counts, Named, Report, Reported, Untold, WORST_FIRST};
 use crate::rule::Severity;
 
 /// How it may look.
@@ -41,7 +41,7 @@ pub fn table(report: &Report, look: Look) -> String {
         for group in clean {
             let verdict = page.coloured("nothing found", GREEN);
             let title = page.coloured(&line(&group.title), BOLD);
-            page.raw(&format!("{title}  {verdict}"));
+            page.raw(&format!("{title}  {}  {verdict}", line(&group.file)));
         }
     }
     page.suppressed(report);
@@ -51,6 +51,7 @@ pub fn table(report: &Report, look: Look) -> String {
 
 struct Group<'report> {
     title: String,
+    file: String,
     findings: Vec<&'report Reported>,
     untold: Vec<&'report Untold>,
 }
@@ -67,25 +68,23 @@ impl Group<'_> {
 
 /// What belongs together, the worst first.
 fn groups(report: &Report) -> Vec<Group<'_>> {
-    let mut groups: BTreeMap<&str, Group<'_>> = BTreeMap::new();
-    let empty = |title: &str| Group {
-        title: title.to_owned(),
+    let mut groups: BTreeMap<Named, Group<'_>> = BTreeMap::new();
+    let empty = |name: &Named| Group {
+        title: name.title.clone(),
+        file: name.file.clone(),
         findings: Vec::new(),
         untold: Vec::new(),
     };
-    for title in &report.summary.titles {
-        groups.entry(title).or_insert_with(|| empty(title));
-    }
-    fn name<'a>(workload: &'a str, resource: &'a str, file: &'a str) -> &'a str {
-        [workload, resource].into_iter().find(|name| !name.is_empty()).unwrap_or(file)
+    for name in &report.summary.named {
+        groups.entry(name.clone()).or_insert_with(|| empty(name));
     }
     for finding in report.counting() {
-        let title = name(&finding.workload, &finding.resource, &finding.file);
-        groups.entry(title).or_insert_with(|| empty(title)).findings.push(finding);
+        let name = group_of(&finding.workload, &finding.resource, &finding.file);
+        groups.entry(name.clone()).or_insert_with(|| empty(&name)).findings.push(finding);
     }
     for untold in &report.not_evaluable {
-        let title = name(&untold.workload, &untold.resource, &untold.file);
-        groups.entry(title).or_insert_with(|| empty(title)).untold.push(untold);
+        let name = group_of(&untold.workload, &untold.resource, &untold.file);
+        groups.entry(name.clone()).or_insert_with(|| empty(&name)).untold.push(untold);
     }
     let mut groups: Vec<Group<'_>> = groups.into_values().collect();
     groups.sort_by_key(|group| {
@@ -93,6 +92,17 @@ fn groups(report: &Report) -> Vec<Group<'_>> {
         std::cmp::Reverse(WORST_FIRST.map(|severity| counts.of(severity)))
     });
     groups
+}
+
+/// The workload, or what else the finding is about.
+pub(super) fn group_of(workload: &Named, resource: &str, file: &str) -> Named {
+    if !workload.title.is_empty() {
+        return workload.clone();
+    }
+    Named {
+        title: if resource.is_empty() { file } else { resource }.to_owned(),
+        file: file.to_owned(),
+    }
 }
 
 fn headline(report: &Report) -> String {
@@ -120,7 +130,8 @@ fn headline(report: &Report) -> String {
     line
 }
 
-fn some(count: usize, what: &str) -> String {
+/// `1 file`, `2 files`.
+pub(super) fn some(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
@@ -191,7 +202,13 @@ impl Page {
         };
         let (verdict, colour) = verdict(group.counts(), group.untold.len());
         let verdict = self.coloured(&verdict, colour);
-        self.raw(&format!("{title}{servers}  {verdict}"));
+        let file = if group.file == group.title {
+            String::new()
+        } else {
+            format!("  {}", line(&group.file))
+        };
+        self.raw(&format!("{title}{servers}{file}"));
+        self.raw(&format!("  {verdict}"));
         for finding in &group.findings {
             self.finding(finding, &group.title);
         }

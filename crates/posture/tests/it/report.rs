@@ -188,7 +188,7 @@ fn the_table_says_the_worst_first_and_keeps_to_its_width() {
     let report = report(&corpus);
     let text = table(&report, Look { width: 72, colour: false });
     let at = |words: &str| text.find(words).unwrap_or_else(|| panic!("no {words} in\n{text}"));
-    assert!(at("Pod/bad  do not run this as it is: ") < at("Pod/good  "), "{text}");
+    assert!(at("Pod/bad  b.yaml\n  do not run this as it is: ") < at("Pod/good  a.yaml"), "{text}");
     for line in text.lines().filter(|line| line.starts_with("            ")) {
         assert!(line.chars().count() <= 72, "{line}");
     }

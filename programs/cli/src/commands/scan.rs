@@ -2,6 +2,7 @@
 
 mod ask;
 mod explain;
+mod graph;
 mod mend;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use casemate_posture::rule::Severity;
 use casemate_posture::scan::{Corpus, judge};
 use clap::{Subcommand, ValueEnum};
 
+use super::render::Said;
 use super::{Context, now};
 use crate::exit::{Exit, Failure};
 
@@ -82,6 +84,11 @@ struct Scan {
     /// Lets nothing be suppressed, neither by a file nor by an annotation.
     #[arg(long, conflicts_with = "suppressions")]
     no_suppressions: bool,
+    /// Shows who may reach whom instead, as table, json, svg or html; fails on doors that nothing closes.
+    #[arg(long, conflicts_with_all = ["fix", "diff", "baseline", "write_baseline", "suppressions"])]
+    network: bool,
+    #[command(flatten)]
+    said: Said,
 }
 
 /// A form of the report.
@@ -97,6 +104,8 @@ enum Format {
     Junit,
     /// One page, to hand on.
     Html,
+    /// With --network: the picture alone.
+    Svg,
 }
 
 /// How bad something is, as it is asked for.
@@ -132,6 +141,9 @@ fn scan(context: &Context<'_>, asked: &Scan) -> Result<Exit, Failure> {
     } else {
         Format::Table
     });
+    if asked.network {
+        return graph::show(context, asked, format);
+    }
     let options = ask::options(asked, format)?;
     let corpus = read(&asked.paths);
     if asked.diff {
@@ -166,7 +178,8 @@ fn scan(context: &Context<'_>, asked: &Scan) -> Result<Exit, Failure> {
     Ok(exit(&corpus, &report, asked.fail_on))
 }
 
-fn read(paths: &[PathBuf]) -> Corpus {
+/// Reads everything that is named, standard input for `-`.
+pub(crate) fn read(paths: &[PathBuf]) -> Corpus {
     let mut corpus = Corpus::default();
     let (input, named): (Vec<PathBuf>, Vec<PathBuf>) = paths
         .iter()
@@ -215,6 +228,7 @@ fn print(
         Format::Sarif => report::sarif(report).map_err(broken)?,
         Format::Junit => report::junit(report),
         Format::Html => report::html(report),
+        Format::Svg => return Err(Failure::usage("only --network is a picture; use html")),
     };
     if let Some(path) = &asked.output {
         write(path, &text)?;
@@ -274,6 +288,7 @@ Examples:
   casemate scan deploy/ --diff                    what --fix would change
   casemate scan deploy/ --fix                     change it, and scan again
   casemate scan deploy/ --format sarif -o scan.sarif
+  casemate scan --network deploy/ --format html -o network.html
   casemate scan deploy/ --write-baseline known.json     begin with what is there
   casemate scan deploy/ --baseline known.json           and fail on what is new
 

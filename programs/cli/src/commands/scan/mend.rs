@@ -23,7 +23,7 @@ pub(super) fn show(
     context.output.data(&diff::unified(&fixed.files))?;
     tell_left(context, &fixed.left);
     context.output.say(&format!(
-        "{} of {} findings would be put right in {} files",
+        "{} of {} findings would be put right; files to change: {}",
         fixed.applied.len(),
         report.counting().count(),
         fixed.files.len()
@@ -51,7 +51,7 @@ pub(super) fn write(
                     .count();
                 context
                     .output
-                    .say(&format!("{}: {count} findings put right", file.name));
+                    .say(&format!("{}: findings put right: {count}", file.name));
             }
             Err(error) => failed.push(Failure::of(Exit::Unclear, &error)),
         }
