@@ -82,7 +82,7 @@ pub(crate) const RULES: &[Rule] = &[
         severity: Severity::Low,
         why: "At start and every ten minutes vLLM posts the model's architecture, the GPU, the cloud and parts of its \
               configuration to stats.vllm.ai: a connection out that tells others what runs here, and that hides others.",
-        fix: "Set `VLLM_NO_USAGE_STATS=1`.",
+        fix: "Set `VLLM_NO_USAGE_STATS=1`, or `DO_NOT_TRACK=1`, which the hub's library obeys too.",
         maps: &["LLM02", "NIST 800-190 4.4.2"],
         checks: &[Check::Container(usage_statistics)],
     },
