@@ -101,4 +101,32 @@ pub(crate) const TARGETS: &[Target] = &[
         name: "request-head",
         body: casemate_gate::fuzz::fuzz_head,
     },
+    Target {
+        name: "manifests",
+        body: casemate_posture::fuzz::fuzz_manifests,
+    },
+    Target {
+        name: "compose",
+        body: casemate_posture::fuzz::fuzz_compose,
+    },
+    Target {
+        name: "command-line",
+        body: casemate_posture::fuzz::fuzz_command_line,
+    },
+    Target {
+        name: "environment-file",
+        body: casemate_posture::fuzz::fuzz_environment_file,
+    },
+    Target {
+        name: "toolkit",
+        body: casemate_posture::fuzz::fuzz_toolkit,
+    },
+    Target {
+        name: "image-layout",
+        body: casemate_posture::fuzz::fuzz_image_layout,
+    },
+    Target {
+        name: "image-layer",
+        body: casemate_posture::fuzz::fuzz_layer,
+    },
 ];

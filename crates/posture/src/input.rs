@@ -51,6 +51,16 @@ pub fn read_standard_input(corpus: &mut Corpus, source: &mut dyn Read) {
     }
 }
 
+/// Reads a layout from its documents: the index, the manifest `sha256:aa…` and the configuration `sha256:bb…`.
+pub(crate) fn read_parts(corpus: &mut Corpus, parts: &[&[u8]]) {
+    image::read_parts(corpus, parts);
+}
+
+/// The paths that are kept of a layer.
+pub(crate) fn paths_of_layer(bytes: &[u8]) -> Vec<String> {
+    image::paths_of_layer(bytes)
+}
+
 /// Notes that a whole file could not be read.
 fn refuse(corpus: &mut Corpus, name: &str, message: &str) {
     corpus.errors.push(ReadError {

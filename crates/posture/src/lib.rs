@@ -17,6 +17,7 @@ pub mod estate;
 pub mod explain;
 pub mod fingerprint;
 pub mod fix;
+pub mod fuzz;
 pub mod input;
 mod kubernetes;
 pub mod model;

@@ -41,16 +41,37 @@ pub(super) fn is_archive(path: &Path) -> bool {
 /// Reads every image of a layout or an archive.
 pub(super) fn read(corpus: &mut Corpus, path: &Path, started: Instant) {
     let name = path.display().to_string();
-    let mut store = match Store::open(path, started) {
+    let store = match Store::open(path, started) {
         Ok(store) => store,
         Err(message) => return refuse(corpus, &name, &message),
     };
-    let found = match manifest::images(&mut store, &mut corpus.files, &name) {
+    read_store(corpus, &store, &name);
+}
+
+/// Reads a layout from its documents, as if they stood in an archive.
+pub(super) fn read_parts(corpus: &mut Corpus, parts: &[&[u8]]) {
+    let names = [
+        "index.json".to_owned(),
+        format!("blobs/sha256/{}", "a".repeat(64)),
+        format!("blobs/sha256/{}", "b".repeat(64)),
+    ];
+    let parts = names.into_iter().zip(parts.iter().map(|part| part.to_vec())).collect();
+    read_store(corpus, &Store::of_parts(parts), "parts");
+}
+
+/// The paths that are kept of a layer; none of one that is broken.
+pub(super) fn paths_of_layer(bytes: &[u8]) -> Vec<String> {
+    let files = Listing::read(bytes).map(|listing| listing.files).unwrap_or_default();
+    files.into_iter().map(|file| file.path).collect()
+}
+
+fn read_store(corpus: &mut Corpus, store: &Store, name: &str) {
+    let found = match manifest::images(store, &mut corpus.files, name) {
         Ok(found) => found,
-        Err(message) => return refuse(corpus, &name, &message),
+        Err(message) => return refuse(corpus, name, &message),
     };
     for message in found.faults {
-        refuse(corpus, &name, &message);
+        refuse(corpus, name, &message);
     }
     let wanted: Vec<String> = found
         .images
@@ -59,10 +80,10 @@ pub(super) fn read(corpus: &mut Corpus, path: &Path, started: Instant) {
         .collect();
     let listings = match store.listings(&wanted) {
         Ok(listings) => listings,
-        Err(message) => return refuse(corpus, &name, &message),
+        Err(message) => return refuse(corpus, name, &message),
     };
     for image in found.images {
-        let document = document(corpus, image, &listings, &name);
+        let document = document(corpus, image, &listings, name);
         corpus.add_document(document);
     }
 }

@@ -39,6 +39,16 @@ impl Store {
         Ok(store)
     }
 
+    /// A layout of documents only.
+    pub(super) fn of_parts(parts: BTreeMap<String, Vec<u8>>) -> Self {
+        Self {
+            path: PathBuf::new(),
+            is_folder: false,
+            small: parts,
+            started: Instant::now(),
+        }
+    }
+
     /// A small part: `index.json`, a manifest, a configuration.
     pub(super) fn part(&self, name: &str) -> Result<Vec<u8>, String> {
         if !self.is_folder {
@@ -93,6 +103,10 @@ impl Store {
                     .and_then(|file| list(BufReader::new(file), &mut budget));
                 found.insert(name.to_owned(), listing);
             }
+            return Ok(found);
+        }
+        // A layout that is no file has its documents and nothing else.
+        if wanted.is_empty() || self.path.as_os_str().is_empty() {
             return Ok(found);
         }
         let mut archive = budget.clone();

@@ -35,7 +35,7 @@ struct Reader<'store> {
 }
 
 /// The images of a layout.
-pub(super) fn images(store: &mut Store, files: &mut Files, name: &str) -> Result<Held, String> {
+pub(super) fn images(store: &Store, files: &mut Files, name: &str) -> Result<Held, String> {
     let mut reader = Reader {
         store,
         files,
