@@ -4,6 +4,7 @@
 
 mod checks;
 mod cli;
+mod rules;
 mod profiles;
 
 use std::fs;
@@ -38,6 +39,7 @@ fn main() -> anyhow::Result<()> {
     )?;
     write("cli.md", cli::page(&programs.join("casemate"))?)?;
     write("checks.md", checks::page()?)?;
+    rules::pages(&into.join("rules"))?;
     write("profiles.md", profiles::page()?)?;
     Ok(())
 }
