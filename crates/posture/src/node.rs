@@ -184,6 +184,10 @@ impl Node {
 /// Whether a text has a part that somebody else fills in: `{{ .Values.x }}`, `${NAME}`, `%(name)s` or `<your-key>`.
 #[must_use]
 pub fn is_unresolved(text: &str) -> bool {
+    // Every form has one of these, and nearly no text does.
+    if !text.bytes().any(|byte| matches!(byte, b'{' | b'<')) {
+        return false;
+    }
     let placeholder = text.len() > 2
         && text.starts_with('<')
         && text.ends_with('>')

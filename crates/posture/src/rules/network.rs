@@ -1,5 +1,6 @@
 //! Policies for the network: whether a pod has one, what it lets out, and selectors that select nothing.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::cluster::{policies, selects, service_selects};
@@ -287,7 +288,48 @@ fn contains(network_text: &str, address: IpAddr) -> bool {
     }
 }
 
+/// Workloads by their namespace. Those whose namespace is filled in later may be in any, and are in `anywhere`.
+struct Neighbors<'estate, 'tree> {
+    by_namespace: HashMap<&'estate str, Vec<&'estate Workload<'tree>>>,
+    anywhere: Vec<&'estate Workload<'tree>>,
+    all: Vec<&'estate Workload<'tree>>,
+}
+
+impl<'estate, 'tree> Neighbors<'estate, 'tree> {
+    fn of(estate: &'estate Estate<'tree>) -> Self {
+        let mut found = Self {
+            by_namespace: HashMap::new(),
+            anywhere: Vec::new(),
+            all: Vec::new(),
+        };
+        let own = |workload: &&Workload<'_>| workload.origin == Origin::Kubernetes;
+        for workload in estate.workloads.iter().filter(own) {
+            let namespace = workload.resource.namespace_or_default();
+            found.all.push(workload);
+            if is_unresolved(namespace) {
+                found.anywhere.push(workload);
+            } else {
+                found.by_namespace.entry(namespace).or_default().push(workload);
+            }
+        }
+        found
+    }
+
+    /// Those that may be in the namespace of `resource`.
+    fn near(&self, resource: &Resource<'_>) -> impl Iterator<Item = &'estate Workload<'tree>> {
+        let namespace = resource.namespace_or_default();
+        let (some, more) = if is_unresolved(namespace) {
+            (self.all.as_slice(), &[][..])
+        } else {
+            let there = self.by_namespace.get(namespace).map_or(&[][..], Vec::as_slice);
+            (there, self.anywhere.as_slice())
+        };
+        some.iter().chain(more).copied()
+    }
+}
+
 fn idle_policies(estate: &Estate<'_>, sink: &mut Sink<'_>) {
+    let neighbors = Neighbors::of(estate);
     for policy in estate.of_kind("NetworkPolicy").chain(estate.of_kind("CiliumNetworkPolicy")) {
         let Some(selector) = selector_of(policy) else { continue };
         let labels = pairs(selector.get("matchLabels"));
@@ -297,13 +339,14 @@ fn idle_policies(estate: &Estate<'_>, sink: &mut Sink<'_>) {
             continue;
         }
         sink.about_resource(policy);
-        judge_selector(policy, selector, hidden, estate, sink, &|workload| {
+        judge_selector(policy, selector, hidden, &neighbors, sink, &|workload| {
             selects(selector, &workload.labels)
         });
     }
 }
 
 fn idle_services(estate: &Estate<'_>, sink: &mut Sink<'_>) {
+    let neighbors = Neighbors::of(estate);
     for service in estate.of_kind("Service") {
         let Some(selector) = service.node.at(&["spec", "selector"]) else { continue };
         let labels = pairs(Some(selector));
@@ -312,7 +355,7 @@ fn idle_services(estate: &Estate<'_>, sink: &mut Sink<'_>) {
         }
         let hidden = labels.iter().any(|label| is_unresolved(label.0) || is_unresolved(label.1));
         sink.about_resource(service);
-        judge_selector(service, selector, hidden, estate, sink, &|workload| {
+        judge_selector(service, selector, hidden, &neighbors, sink, &|workload| {
             service_selects(service, workload)
         });
     }
@@ -322,7 +365,7 @@ fn judge_selector(
     resource: &Resource<'_>,
     selector: &Node,
     hidden: bool,
-    estate: &Estate<'_>,
+    neighbors: &Neighbors<'_, '_>,
     sink: &mut Sink<'_>,
     matches: &dyn Fn(&Workload<'_>) -> bool,
 ) {
@@ -331,13 +374,7 @@ fn judge_selector(
         sink.cannot_tell(place, "the selector is filled in later; render it first");
         return;
     }
-    let mut near = estate
-        .workloads
-        .iter()
-        .filter(|workload| {
-            workload.origin == Origin::Kubernetes && same_namespace(resource, &workload.resource)
-        })
-        .peekable();
+    let mut near = neighbors.near(resource).peekable();
     if near.peek().is_none() {
         sink.cannot_tell(place, "no workload of this namespace was read, so nothing shows what the selector selects");
         return;
