@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    call, down, events, login, logs, model, probe, receipts, revoke, scan, schema, status, ticket, up,
+    call, down, events, login, logs, model, probe, receipts, render, revoke, scan, schema, status,
+    ticket, up,
 };
 
 /// Runs and inspects sealed LLM pipelines.
@@ -47,6 +48,7 @@ pub(crate) enum Command {
     Revoke(revoke::Arguments),
     Logs(logs::Arguments),
     Scan(scan::Arguments),
+    Render(render::Arguments),
     Schema(schema::Arguments),
 }
 

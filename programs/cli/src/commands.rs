@@ -8,6 +8,7 @@ pub(crate) mod logs;
 pub(crate) mod model;
 pub(crate) mod probe;
 pub(crate) mod receipts;
+pub(crate) mod render;
 pub(crate) mod revoke;
 pub(crate) mod scan;
 pub(crate) mod schema;

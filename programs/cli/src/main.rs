@@ -75,6 +75,7 @@ fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
             Command::Revoke(revoke) => commands::revoke::run(&context, revoke).await,
             Command::Logs(logs) => commands::logs::run(&context, logs).await,
             Command::Scan(scan) => commands::scan::run(&context, &scan),
+            Command::Render(render) => commands::render::run(&context, &render),
             Command::Schema(schema) => commands::schema::run(&context, &schema),
         }
     })

@@ -13,11 +13,12 @@ pub fn svg(graph: &Graph<'_>) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\" aria-label=\"Who may reach whom\" font-family=\"system-ui, sans-serif\" font-size=\"13\">\n<style>{STYLE}</style>\n",
         height = layout.height
     );
-    for (flow, from, to) in &layout.lines {
-        line(&mut text, graph, flow, *from, *to);
+    let mut ends = Ends::default();
+    for one in &layout.lines {
+        line(&mut text, graph, &layout, one, &mut ends);
     }
-    for (party, place) in &layout.boxes {
-        node(&mut text, &graph.title(party), party, *place);
+    for ((_, party), spot) in &layout.boxes {
+        node(&mut text, &graph.title(party), party, *spot);
     }
     text.push_str("</svg>\n");
     text
@@ -67,60 +68,82 @@ fn summary(graph: &Graph<'_>) -> String {
     )
 }
 
-#[derive(Clone, Copy)]
+/// Flows between the same two parties that stand alike: one line.
+struct Line<'graph> {
+    from: (usize, Party),
+    to: (usize, Party),
+    standing: Standing,
+    flows: Vec<&'graph Flow>,
+}
+
+/// A party's box: as high as the lines at its busier side need, so that no two lines share an end.
+#[derive(Clone, Copy, Default)]
 struct Spot {
     x: usize,
     y: usize,
+    height: usize,
+    left: usize,
+    right: usize,
 }
 
 struct Layout<'graph> {
-    boxes: Vec<(Party, Spot)>,
-    lines: Vec<(&'graph Flow, Spot, Spot)>,
+    boxes: BTreeMap<(usize, Party), Spot>,
+    lines: Vec<Line<'graph>>,
     height: usize,
 }
 
 impl<'graph> Layout<'graph> {
     fn of(graph: &'graph Graph<'_>) -> Self {
-        let mut columns: [Vec<Party>; 3] = Default::default();
-        let mut spots = BTreeMap::new();
-        let shown = graph.flows.iter().take(MAX_LINES);
-        for flow in shown.clone() {
-            for (party, coming) in [(&flow.from, true), (&flow.to, false)] {
-                let column = match party {
-                    Party::Workload(_) => 1,
-                    // Anywhere is somebody who comes and somewhere to go: two boxes.
-                    _ if coming => 0,
-                    _ => 2,
-                };
-                if let Some(members) = columns.get_mut(column)
-                    && !members.contains(party)
-                {
-                    members.push(party.clone());
-                }
-            }
-        }
-        let tallest = columns.iter().map(Vec::len).max().unwrap_or(0).max(1);
-        let height = tallest * ROW + 2 * MARGIN;
-        let mut boxes = Vec::new();
-        for (column, members) in columns.iter().enumerate() {
-            // Shorter columns are spread over the height of the longest.
-            let step = (tallest * ROW) / members.len().max(1);
-            for (row, party) in members.iter().enumerate() {
-                let spot = Spot {
-                    x: MARGIN + column * COLUMN,
-                    y: MARGIN + row * step + step.saturating_sub(BOX_HEIGHT) / 2,
-                };
-                spots.insert((column, party.clone()), spot);
-                boxes.push((party.clone(), spot));
-            }
-        }
-        let spot = |party: &Party, other: usize| {
-            let column = if matches!(party, Party::Workload(_)) { 1 } else { other };
-            spots.get(&(column, party.clone())).copied()
+        let column = |party: &Party, other: usize| match party {
+            Party::Workload(_) => 1,
+            _ => other,
         };
-        let lines = shown
-            .filter_map(|flow| Some((flow, spot(&flow.from, 0)?, spot(&flow.to, 2)?)))
-            .collect();
+        let mut lines: Vec<Line<'graph>> = Vec::new();
+        for flow in &graph.flows {
+            // Anywhere is somebody who comes and somewhere to go: two boxes.
+            let from = (column(&flow.from, 0), flow.from.clone());
+            let to = (column(&flow.to, 2), flow.to.clone());
+            let same = |line: &&mut Line<'_>| {
+                line.from == from && line.to == to && line.standing == flow.standing
+            };
+            if let Some(line) = lines.iter_mut().find(same) {
+                line.flows.push(flow);
+            } else if lines.len() < MAX_LINES {
+                lines.push(Line {
+                    from,
+                    to,
+                    standing: flow.standing,
+                    flows: vec![flow],
+                });
+            }
+        }
+        let mut boxes: BTreeMap<(usize, Party), Spot> = BTreeMap::new();
+        for line in &lines {
+            boxes.entry(line.from.clone()).or_default().right += 1;
+            let to = boxes.entry(line.to.clone()).or_default();
+            // A line between two workloads comes back on the side it left.
+            if line.from.0 == line.to.0 {
+                to.right += 1;
+            } else {
+                to.left += 1;
+            }
+        }
+        let mut bottom = [MARGIN; 3];
+        for ((column, _), spot) in &mut boxes {
+            let Some(bottom) = bottom.get_mut(*column) else {
+                continue;
+            };
+            spot.height = BOX_HEIGHT.max(spot.left.max(spot.right) * SLOT + SLOT / 2);
+            spot.x = MARGIN + column * COLUMN;
+            spot.y = *bottom;
+            *bottom += spot.height + GAP;
+        }
+        let height = bottom.iter().max().copied().unwrap_or(0) + MARGIN - GAP.min(MARGIN);
+        // Shorter columns stand in the middle.
+        for ((column, _), spot) in &mut boxes {
+            let own = bottom.get(*column).copied().unwrap_or(0);
+            spot.y += (bottom.iter().max().copied().unwrap_or(0).saturating_sub(own)) / 2;
+        }
         Self {
             boxes,
             lines,
@@ -129,50 +152,81 @@ impl<'graph> Layout<'graph> {
     }
 }
 
-fn line(text: &mut String, graph: &Graph<'_>, flow: &Flow, from: Spot, to: Spot) {
-    let middle = BOX_HEIGHT / 2;
-    let (start_x, start_y) = (from.x + BOX_WIDTH, from.y + middle);
-    // Between two workloads the line leaves and comes back on the right.
-    let same_column = from.x == to.x;
-    let (end_x, end_y) = if same_column {
-        (to.x + BOX_WIDTH, to.y + middle)
-    } else {
-        (to.x, to.y + middle)
+/// Gives out the ends of lines at the boxes, from top to bottom.
+#[derive(Default)]
+struct Ends {
+    used: BTreeMap<(usize, Party, bool), usize>,
+}
+
+impl Ends {
+    fn next(&mut self, key: &(usize, Party), spot: Spot, right: bool) -> (usize, usize) {
+        let used = self.used.entry((key.0, key.1.clone(), right)).or_default();
+        let count = if right { spot.right } else { spot.left };
+        let y = spot.y + spot.height * (2 * *used + 1) / (2 * count.max(1));
+        *used += 1;
+        (if right { spot.x + BOX_WIDTH } else { spot.x }, y)
+    }
+}
+
+fn line(text: &mut String, graph: &Graph<'_>, layout: &Layout<'_>, line: &Line<'_>, ends: &mut Ends) {
+    let (Some(from), Some(to)) = (layout.boxes.get(&line.from), layout.boxes.get(&line.to)) else {
+        return;
     };
-    let bend = if same_column { 90 } else { (COLUMN - BOX_WIDTH) / 2 };
-    let second_x = if same_column { end_x + bend } else { end_x.saturating_sub(bend) };
-    let title = format!(
-        "{} to {}, port {}, {}, {}: {}",
-        graph.title(&flow.from),
-        graph.title(&flow.to),
-        port_text(flow),
-        flow.purpose,
-        flow.standing.as_str(),
-        flow.evidence
-    );
+    let same_column = line.from.0 == line.to.0;
+    let (start_x, start_y) = ends.next(&line.from, *from, true);
+    let (end_x, end_y) = ends.next(&line.to, *to, same_column);
+    let bend = (COLUMN - BOX_WIDTH) / 2;
+    let second_x = if same_column {
+        end_x + bend
+    } else {
+        end_x.saturating_sub(bend)
+    };
+    let titles: Vec<String> = line
+        .flows
+        .iter()
+        .map(|flow| {
+            format!(
+                "{} to {}, port {}, {}, {}: {}",
+                graph.title(&flow.from),
+                graph.title(&flow.to),
+                port_text(flow),
+                flow.purpose,
+                flow.standing.as_str(),
+                flow.evidence
+            )
+        })
+        .collect();
     let _infallible = write!(
         text,
         "<g class=\"{}\"><path d=\"M{start_x} {start_y} C{} {start_y} {second_x} {end_y} {end_x} {end_y}\"/><circle cx=\"{end_x}\" cy=\"{end_y}\" r=\"3.5\"/><title>{}</title></g>\n",
-        flow.standing.as_str(),
+        line.standing.as_str(),
         start_x + bend,
-        escape(&title)
+        escape(&titles.join("\n"))
     );
-    let label = match flow.purpose {
-        Purpose::Undeclared => "any port".to_owned(),
-        purpose => format!("{} {purpose}", port_text(flow)),
-    };
-    let (label_x, label_y) = if same_column {
-        (start_x + 12, usize::midpoint(start_y, end_y))
+    let mut labels: Vec<String> = line.flows.iter().map(|flow| label(flow)).collect();
+    labels.sort();
+    labels.dedup();
+    // Where a line has its end for itself: at the caller on the left, at the called on the right.
+    let (x, y, anchor) = if line.from.0 == 1 && line.to.0 == 2 {
+        (end_x.saturating_sub(8), end_y, "end")
     } else {
-        // Near the end, where lines that share a start have parted.
-        (start_x + (end_x.saturating_sub(start_x)) * 11 / 20, start_y + (end_y * 11 / 20) - (start_y * 11 / 20))
+        (start_x + 8, start_y, "start")
     };
     let _infallible = writeln!(
         text,
-        "<text class=\"label\" x=\"{label_x}\" y=\"{}\">{}</text>",
-        label_y.saturating_sub(4),
-        escape(&label)
+        "<text class=\"label\" x=\"{x}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>",
+        y.saturating_sub(4),
+        escape(&labels.join(", "))
     );
+}
+
+fn label(flow: &Flow) -> String {
+    match (flow.purpose, flow.port) {
+        (Purpose::Undeclared, _) => "any port".to_owned(),
+        (Purpose::Names, _) => "names".to_owned(),
+        (purpose, None) => purpose.as_str().to_owned(),
+        (purpose, Some(_)) => format!("{} {purpose}", port_text(flow)),
+    }
 }
 
 fn node(text: &mut String, title: &str, party: &Party, spot: Spot) {
@@ -188,11 +242,12 @@ fn node(text: &mut String, title: &str, party: &Party, spot: Spot) {
     };
     let _infallible = writeln!(
         text,
-        "<g class=\"{kind}\"><rect x=\"{}\" y=\"{}\" width=\"{BOX_WIDTH}\" height=\"{BOX_HEIGHT}\" rx=\"6\"/><text x=\"{}\" y=\"{}\">{}</text><title>{}</title></g>",
+        "<g class=\"{kind}\"><rect x=\"{}\" y=\"{}\" width=\"{BOX_WIDTH}\" height=\"{}\" rx=\"6\"/><text x=\"{}\" y=\"{}\">{}</text><title>{}</title></g>",
         spot.x,
         spot.y,
-        spot.x + 10,
-        spot.y + BOX_HEIGHT / 2 + 5,
+        spot.height,
+        spot.x + 12,
+        spot.y + spot.height / 2 + 5,
         escape(&shown),
         escape(title)
     );
@@ -216,12 +271,15 @@ pub(crate) fn escape(text: &str) -> String {
     escaped
 }
 
-const WIDTH: usize = 1120;
+const WIDTH: usize = 1180;
 const MARGIN: usize = 24;
-const COLUMN: usize = 400;
+const COLUMN: usize = 440;
 const BOX_WIDTH: usize = 250;
 const BOX_HEIGHT: usize = 34;
-const ROW: usize = 62;
+/// Between two lines at one box.
+const SLOT: usize = 22;
+/// Between two boxes.
+const GAP: usize = 20;
 const LABEL: usize = 34;
 /// More lines than anybody can follow; the table has them all.
 const MAX_LINES: usize = 400;
