@@ -31,6 +31,10 @@ pub struct ReadError {
     pub message: String,
 }
 
+/// Gives the text of a file that a document names, by its path from the document, or says why not.
+pub(crate) type Beside<'beside> =
+    dyn FnMut(&mut Files, &str) -> Result<(FileId, String), String> + 'beside;
+
 impl Corpus {
     /// Reads a YAML or JSON text.
     pub fn add_yaml(&mut self, name: &str, text: &str) -> FileId {
@@ -69,7 +73,7 @@ impl Corpus {
     pub(crate) fn add_document_beside(
         &mut self,
         mut document: Document,
-        beside: &mut dyn FnMut(&mut Files, &str) -> Result<(FileId, String), String>,
+        beside: &mut Beside<'_>,
     ) {
         let files = &mut self.files;
         let text = &mut |path: &str| beside(files, path);

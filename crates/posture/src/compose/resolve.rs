@@ -168,7 +168,7 @@ impl Extender<'_, '_> {
         let base_name = extends.text().or_else(|| extends.text_at("service"))?.to_owned();
         let file = extends.text_at("file").map(str::to_owned);
         let base = match file {
-            Some(file) => match self.from_file(&file, &base_name) {
+            Some(file) => match self.in_file(&file, &base_name) {
                 Ok(base) => Some(base),
                 Err(reason) => {
                     let message =
@@ -207,7 +207,7 @@ impl Extender<'_, '_> {
         }
     }
 
-    fn from_file(&mut self, path: &str, service: &str) -> Result<Node, String> {
+    fn in_file(&mut self, path: &str, service: &str) -> Result<Node, String> {
         let (file, text) = (self.beside)(path)?;
         let mut stream = crate::yaml::read(file, &text);
         if let Some(error) = stream.error {
