@@ -129,4 +129,40 @@ pub(crate) const TARGETS: &[Target] = &[
         name: "image-layer",
         body: casemate_posture::fuzz::fuzz_layer,
     },
+    Target {
+        name: "pickle",
+        body: casemate_posture::fuzz::fuzz_pickle,
+    },
+    Target {
+        name: "safetensors",
+        body: casemate_posture::fuzz::fuzz_safetensors,
+    },
+    Target {
+        name: "gguf",
+        body: casemate_posture::fuzz::fuzz_gguf,
+    },
+    Target {
+        name: "model-archive",
+        body: casemate_posture::fuzz::fuzz_archive,
+    },
+    Target {
+        name: "chat-template",
+        body: casemate_posture::fuzz::fuzz_template,
+    },
+    Target {
+        name: "model-signature",
+        body: casemate_posture::fuzz::fuzz_signature,
+    },
+    Target {
+        name: "certificate-end",
+        body: casemate_posture::fuzz::fuzz_certificate,
+    },
+    Target {
+        name: "model-file",
+        body: casemate_posture::fuzz::fuzz_model_file,
+    },
+    Target {
+        name: "secrets",
+        body: casemate_posture::fuzz::fuzz_secrets,
+    },
 ];

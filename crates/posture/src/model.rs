@@ -18,6 +18,7 @@ pub(crate) mod bytes;
 mod certificate;
 mod folder;
 mod form;
+pub(crate) mod fuzz;
 pub(crate) mod gguf;
 pub(crate) mod pickle;
 pub(crate) mod safetensors;

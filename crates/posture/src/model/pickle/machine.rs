@@ -123,12 +123,8 @@ impl<'bytes> Machine<'bytes> {
             }
             b'N' | 0x88 | 0x89 | b']' | b')' | b'}' | 0x8f => self.other(),
             // Numbers as text.
-            b'I' | b'F' => {
-                self.line()?;
-                self.other();
-            }
-            b'L' => {
-                self.line()?;
+            b'I' | b'F' | b'L' => {
+                self.raw_line()?;
                 self.other();
             }
             b'J' => self.skip_other(4)?,
@@ -146,22 +142,19 @@ impl<'bytes> Machine<'bytes> {
                 self.other();
             }
             // Texts.
-            b'S' => {
-                let line = self.line()?;
-                let text = line.trim().trim_matches(['\'', '"']).to_owned();
-                if text.contains('\\') {
-                    self.other();
+            b'S' | b'V' => {
+                let line = self.raw_line()?;
+                let text = std::str::from_utf8(line).unwrap_or("\\").trim_end_matches('\r');
+                let text = if code == b'S' {
+                    text.trim().trim_matches(['\'', '"'])
                 } else {
-                    self.stack.push(Item::Text(text));
-                }
-            }
-            b'V' => {
-                let line = self.line()?;
+                    text
+                };
                 // Escapes may spell a name that is not seen here: then it is no known text.
-                let item = if line.contains('\\') {
+                let item = if text.contains('\\') || text.len() > MAX_TEXT {
                     Item::Other
                 } else {
-                    Item::Text(line)
+                    Item::Text(text.to_owned())
                 };
                 self.stack.push(item);
             }
@@ -387,7 +380,16 @@ impl<'bytes> Machine<'bytes> {
         Ok(())
     }
 
+    /// A line that holds a name or a number.
     fn line(&mut self) -> Step<String> {
+        let line = self.raw_line()?;
+        if line.len() > MAX_TEXT {
+            return Err(format!("a name of more than {MAX_TEXT} bytes"));
+        }
+        String::from_utf8(line.to_vec()).map_err(|_| "a name that is not UTF-8".to_owned())
+    }
+
+    fn raw_line(&mut self) -> Step<&'bytes [u8]> {
         let rest = self.code.rest();
         let end = rest
             .iter()
@@ -395,10 +397,7 @@ impl<'bytes> Machine<'bytes> {
             .ok_or_else(cut)?;
         let line = self.bytes(end)?;
         self.bytes(1)?;
-        if end > MAX_TEXT {
-            return Err("a line of more than 4096 bytes".to_owned());
-        }
-        String::from_utf8(line.to_vec()).map_err(|_| "a name that is not UTF-8".to_owned())
+        Ok(line)
     }
 
     fn bytes(&mut self, length: usize) -> Step<&'bytes [u8]> {

@@ -26,6 +26,13 @@ fn data_is_safe() {
 }
 
 #[test]
+fn long_texts_and_numbers_of_the_oldest_protocol_are_data() {
+    let long = "x".repeat(100_000);
+    assert_eq!(judge(format!("(lp0\nV{long}\np1\naL{}L\na.", "7".repeat(9000)).as_bytes()), Verdict::Safe);
+    assert_eq!(judge(b"V\xe9\n."), Verdict::Safe);
+}
+
+#[test]
 fn code_is_found_in_every_form_of_import_and_call() {
     for bytes in [
         b"cos\nsystem\n(S'id'\ntR.".as_slice(),
