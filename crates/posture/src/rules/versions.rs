@@ -48,8 +48,9 @@ pub(crate) const RULES: &[Rule] = &[
         group: Group::Server,
         severity: Severity::High,
         why: "TensorRT-LLM before 1.2 unpickles what its peers send. llama.cpp before build 8146 overflows a buffer on a \
-              model file (CVE-2025-53630, CVE-2026-27940). Ollama before 0.17.1 gives its memory to whoever creates a \
-              model (CVE-2026-7482). Each gives a caller, or the author of a model, the process with the weights.",
+              model file (CVE-2025-53630, CVE-2026-27940), before 8908 on a request (CVE-2026-21869). Ollama before \
+              0.17.1 gives its memory to whoever creates a model (CVE-2026-7482). Each gives a caller, or the author of \
+              a model, the process with the weights.",
         fix: "Upgrade to the version named in the finding, and pin the image by digest.",
         maps: &["AML.M0016", "AML.T0010", "NIST 800-190 4.1.1"],
         checks: &[Check::Container(other_holes)],
@@ -214,9 +215,7 @@ fn other_holes(case: &Case<'_>, sink: &mut Sink<'_>) {
     } else if container.runs("llama.cpp")
         && let Some(build) = build_of(image)
     {
-        (build < 8146).then(|| {
-            ("llama.cpp", format!("b{build}"), "a model file overflows a buffer when it is loaded (CVE-2025-53630, CVE-2026-27940)", "b8146")
-        })
+        llama_hole(build).map(|(what, floor)| ("llama.cpp", format!("b{build}"), what, floor))
     } else {
         if tensorrt || reach::serves(case, &["ollama", "llama.cpp"]) {
             unknown(container, sink, "the server");
@@ -232,6 +231,22 @@ fn other_holes(case: &Case<'_>, sink: &mut Sink<'_>) {
         .fix(format!(
             "Upgrade to {server} {floor} or newer, and pin the image by digest."
         ));
+    }
+}
+
+/// The worst that is known of a build of llama.cpp, and the first build without it.
+const fn llama_hole(build: u32) -> Option<(&'static str, &'static str)> {
+    match build {
+        0..8146 => Some((
+            "a model file overflows a buffer when it is loaded (CVE-2025-53630, CVE-2026-27940), and so does a request \
+             with a negative `n_discard` (CVE-2026-21869)",
+            "b8908",
+        )),
+        8146..8908 => Some((
+            "a request with a negative `n_discard` writes beyond a buffer (CVE-2026-21869)",
+            "b8908",
+        )),
+        _ => None,
     }
 }
 
