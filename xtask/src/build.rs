@@ -5,6 +5,7 @@
 //! owes it no library.
 
 use std::fs;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -36,9 +37,14 @@ pub(crate) fn run(profile: Profile) -> anyhow::Result<PathBuf> {
         Profile::Release => shell::target().join("casemate/release"),
     };
     fs::create_dir_all(&bin)?;
+    say_how_long(&bin);
     let build = |packages: &[(&str, &str)], statically: bool| -> anyhow::Result<()> {
         let mut command = shell::cargo();
-        command.args(["build", "--quiet", "--bins"]);
+        command.args(["build", "--bins"]);
+        if !std::io::stderr().is_terminal() {
+            // In a terminal cargo's own progress line says how far it is; in a log it is only noise.
+            command.arg("--quiet");
+        }
         if profile == Profile::Release {
             command.arg("--release");
         }
@@ -70,6 +76,17 @@ pub(crate) fn run(profile: Profile) -> anyhow::Result<PathBuf> {
     Ok(bin)
 }
 
+/// The first build compiles every dependency; nobody should wonder whether it hangs.
+fn say_how_long(bin: &Path) {
+    let programs = || ON_THE_HOST.iter().chain(IN_A_SANDBOX);
+    let count = programs().count();
+    if programs().all(|(_, name)| bin.join(name).is_file()) {
+        eprintln!("building {count} programs");
+    } else {
+        eprintln!("building {count} programs; the first time it takes some minutes");
+    }
+}
+
 /// Puts `from` at `to` in one step: a program that is running now keeps its old file.
 fn collect(from: &Path, to: &Path) -> anyhow::Result<()> {
     let unchanged = || -> Option<bool> {
@@ -79,9 +96,13 @@ fn collect(from: &Path, to: &Path) -> anyhow::Result<()> {
     if unchanged() == Some(true) {
         return Ok(());
     }
-    let staged = to.with_extension("new");
+    // Of this process only: two builds may run at once, and neither may take the other's half.
+    let staged = to.with_extension(format!("new-{}", std::process::id()));
     fs::copy(from, &staged).with_context(|| format!("cannot copy `{}`", from.display()))?;
-    fs::rename(&staged, to).with_context(|| format!("cannot write `{}`", to.display()))
+    fs::rename(&staged, to).with_context(|| {
+        fs::remove_file(&staged).ok();
+        format!("cannot write `{}`", to.display())
+    })
 }
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
