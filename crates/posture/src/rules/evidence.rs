@@ -70,15 +70,22 @@ pub(crate) fn asks_for_accelerator(container: &Container<'_>, origin: Origin) ->
 
 /// Whether a container is part of the node's own accelerator software, which needs what others must not have.
 pub(crate) fn is_accelerator_software(container: &Container<'_>) -> bool {
-    let name = container.image.as_ref().map_or("", |image| {
-        image.repository.rsplit('/').next().unwrap_or("")
-    });
-    let repository = container
-        .image
-        .as_ref()
-        .map_or("", |image| image.repository);
+    let Some(image) = &container.image else {
+        return false;
+    };
+    let name = image.repository.rsplit('/').next().unwrap_or("");
+    // The operator's own manifests name no image until it has filled one in.
+    let unnamed = image.reference.contains(' ');
+    let program = || {
+        container.words.iter().any(|word| {
+            let name = word.text.rsplit('/').next().unwrap_or("");
+            PROGRAMS.contains(&name)
+        })
+    };
     SOFTWARE.iter().any(|known| name.contains(known))
-        || (repository.contains("nvidia") && matches!(name, "driver" | "cloud-native"))
+        || (image.repository.contains("nvidia") && matches!(name, "driver" | "cloud-native"))
+        || unnamed
+        || program()
 }
 
 /// The innermost mount that `path` lies in.
@@ -303,7 +310,16 @@ pub(crate) fn is_loopback(host: &str) -> bool {
     host.starts_with("127.") || matches!(host, "localhost" | "::1") || host.ends_with(".sock")
 }
 
-const SOFTWARE: [&str; 14] = [
+const PROGRAMS: [&str; 5] = [
+    "nvidia-device-plugin",
+    "mps-control-daemon",
+    "nvidia-validator",
+    "gpu-feature-discovery",
+    "dcgm-exporter",
+];
+const SOFTWARE: [&str; 16] = [
+    "vgpu-manager",
+    "sandbox-device-plugin",
     "k8s-device-plugin",
     "container-toolkit",
     "gpu-operator",

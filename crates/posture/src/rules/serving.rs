@@ -190,7 +190,10 @@ fn unlimited(case: &Case<'_>, sink: &mut Sink<'_>) {
             .port
             .is_some_and(|port| container.ports.iter().any(|one| one.number == port));
         let undeclared = container.ports.is_empty() && alone;
-        way.how.is_external() && way.how != How::HostNetwork && (own || undeclared)
+        let between = way
+            .port
+            .is_some_and(|port| super::group::is_internal(container, port));
+        way.how.is_external() && way.how != How::HostNetwork && (own || undeclared) && !between
     });
     let behind = |service: &Exposure<'_>| {
         // A service that an ingress limits may still be a node port; only that way is reported.

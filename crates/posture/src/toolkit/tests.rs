@@ -143,10 +143,10 @@ proptest::proptest! {
         let places = Places::of(FileId(0), &text);
         let at = (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap();
         let place = places.place(at..at);
-        let before = &text[..at];
+        let before = text.get(..at).unwrap();
         let line_start = before.rfind('\n').map_or(0, |end| end + 1);
         proptest::prop_assert_eq!(place.line as usize, before.matches('\n').count() + 1);
-        proptest::prop_assert_eq!(place.column as usize, before[line_start..].chars().count() + 1);
+        proptest::prop_assert_eq!(place.column as usize, before.get(line_start..).unwrap().chars().count() + 1);
         crate::fuzz::fuzz_toolkit(text.as_bytes());
     }
 
