@@ -50,7 +50,11 @@ impl How {
     #[must_use]
     pub const fn is_external(self) -> bool {
         match self {
-            Self::NodePort | Self::LoadBalancer | Self::Ingress | Self::Host | Self::HostNetwork => true,
+            Self::NodePort
+            | Self::LoadBalancer
+            | Self::Ingress
+            | Self::Host
+            | Self::HostNetwork => true,
             Self::ClusterService | Self::InternalLoadBalancer | Self::Loopback => false,
         }
     }
@@ -74,7 +78,12 @@ impl How {
 /// Whether a label selector (`matchLabels`, `matchExpressions`) selects `labels`. An empty one selects all.
 #[must_use]
 pub fn selects(selector: &Node, labels: &[(&str, &str)]) -> bool {
-    let value = |key: &str| labels.iter().find(|label| label.0 == key).map(|label| label.1);
+    let value = |key: &str| {
+        labels
+            .iter()
+            .find(|label| label.0 == key)
+            .map(|label| label.1)
+    };
     let wanted = selector.get("matchLabels").map_or(&[][..], Node::entries);
     let by_labels = wanted
         .iter()
@@ -82,7 +91,11 @@ pub fn selects(selector: &Node, labels: &[(&str, &str)]) -> bool {
         .all(|(key, wanted)| value(key) == Some(wanted));
     let by_expressions = selector.list("matchExpressions").iter().all(|one| {
         let key = one.text_at("key").unwrap_or("");
-        let listed = |found: &str| one.list("values").iter().any(|item| item.text() == Some(found));
+        let listed = |found: &str| {
+            one.list("values")
+                .iter()
+                .any(|item| item.text() == Some(found))
+        };
         match one.text_at("operator") {
             Some("In") => value(key).is_some_and(listed),
             Some("NotIn") => !value(key).is_some_and(listed),
@@ -100,7 +113,9 @@ pub fn service_selects(service: &Resource<'_>, workload: &Workload<'_>) -> bool 
     let selector = pairs(service.node.at(&["spec", "selector"]));
     !selector.is_empty()
         && same_namespace(service, &workload.resource)
-        && selector.iter().all(|wanted| workload.labels.contains(wanted))
+        && selector
+            .iter()
+            .all(|wanted| workload.labels.contains(wanted))
 }
 
 /// Every way to the ports of a workload that the documents declare.
@@ -137,15 +152,25 @@ pub fn exposures<'estate>(
         }
     }
     let services = estate.index.services(&workload.labels);
-    let services = services.into_iter().filter_map(|at| estate.resources.get(at));
+    let services = services
+        .into_iter()
+        .filter_map(|at| estate.resources.get(at));
     for service in services.filter(|service| service_selects(service, workload)) {
         let how = service_kind(service);
-        for port in service.node.at(&["spec", "ports"]).map_or(&[][..], Node::items) {
+        for port in service
+            .node
+            .at(&["spec", "ports"])
+            .map_or(&[][..], Node::items)
+        {
             let number = target_port(port, workload);
             found.push(Exposure {
                 how,
                 port: number,
-                place: port.get("targetPort").or_else(|| port.get("port")).unwrap_or(port).place,
+                place: port
+                    .get("targetPort")
+                    .or_else(|| port.get("port"))
+                    .unwrap_or(port)
+                    .place,
                 resource: service,
             });
             for (resource, place) in routes_to(estate, service, port) {
@@ -163,10 +188,7 @@ pub fn exposures<'estate>(
 }
 
 /// The service and the ingress that NVIDIA's NIM operator makes by itself.
-fn made_by_operator<'estate>(
-    workload: &'estate Workload<'_>,
-    into: &mut Vec<Exposure<'estate>>,
-) {
+fn made_by_operator<'estate>(workload: &'estate Workload<'_>, into: &mut Vec<Exposure<'estate>>) {
     if !matches!(workload.resource.kind, "NIMService" | "NIMPipeline") {
         return;
     }
@@ -174,11 +196,16 @@ fn made_by_operator<'estate>(
         return;
     };
     let service = expose.get("service");
-    let how = kind_of_service(service, pairs(service.and_then(|service| service.get("annotations"))).as_slice());
+    let how = kind_of_service(
+        service,
+        pairs(service.and_then(|service| service.get("annotations"))).as_slice(),
+    );
     let ingress = [&["ingress"][..], &["router", "ingress"][..]]
         .iter()
         .find_map(|path| expose.at(path))
-        .filter(|ingress| ingress.boolean_at("enabled") == Some(true) || ingress.get("enabled").is_none());
+        .filter(|ingress| {
+            ingress.boolean_at("enabled") == Some(true) || ingress.get("enabled").is_none()
+        });
     for key in ["port", "grpcPort", "metricsPort"] {
         let Some(port) = service.and_then(|service| service.get(key)) else {
             continue;
@@ -213,12 +240,19 @@ fn kind_of_service(spec: Option<&Node>, annotations: &[(&str, &str)]) -> How {
         Some("NodePort") => How::NodePort,
         Some("LoadBalancer") => {
             let internal = annotations.iter().any(|(key, value)| {
-                (key.contains("load-balancer-internal") || key.contains("load-balancer-scheme") || key.contains("load-balancer-type"))
-                    && matches!(value.to_ascii_lowercase().as_str(), "true" | "internal" | "0.0.0.0/0")
+                (key.contains("load-balancer-internal")
+                    || key.contains("load-balancer-scheme")
+                    || key.contains("load-balancer-type"))
+                    && matches!(
+                        value.to_ascii_lowercase().as_str(),
+                        "true" | "internal" | "0.0.0.0/0"
+                    )
             });
             let ranges = spec.map_or(&[][..], |spec| spec.list("loadBalancerSourceRanges"));
             let narrow = !ranges.is_empty()
-                && ranges.iter().all(|range| !matches!(range.text(), Some("0.0.0.0/0" | "::/0") | None));
+                && ranges
+                    .iter()
+                    .all(|range| !matches!(range.text(), Some("0.0.0.0/0" | "::/0") | None));
             if internal || narrow {
                 How::InternalLoadBalancer
             } else {
@@ -311,11 +345,15 @@ pub fn policies<'estate>(
         let Some(spec) = policy.node.get("spec") else {
             continue;
         };
-        let selected = match spec.get("podSelector").or_else(|| spec.get("endpointSelector")) {
+        let selected = match spec
+            .get("podSelector")
+            .or_else(|| spec.get("endpointSelector"))
+        {
             Some(selector) => selects(selector, &workload.labels),
             // Calico's selectors are expressions; one that is absent selects all.
             None => spec.get("selector").is_none_or(|selector| {
-                matches!(selector.text(), Some("all()" | "")) || calico_selects(selector, &workload.labels)
+                matches!(selector.text(), Some("all()" | ""))
+                    || calico_selects(selector, &workload.labels)
             }),
         };
         if !selected {
@@ -329,8 +367,16 @@ pub fn policies<'estate>(
             .collect();
         let has = |key: &str| spec.entries().iter().any(|entry| entry.key == key);
         // Without types a policy restricts what comes in, and what goes out when it says anything about it.
-        let ingress = if types.is_empty() { policy.kind == "NetworkPolicy" || has("ingress") } else { types.contains(&"Ingress") };
-        let egress = if types.is_empty() { has("egress") } else { types.contains(&"Egress") };
+        let ingress = if types.is_empty() {
+            policy.kind == "NetworkPolicy" || has("ingress")
+        } else {
+            types.contains(&"Ingress")
+        };
+        let egress = if types.is_empty() {
+            has("egress")
+        } else {
+            types.contains(&"Egress")
+        };
         if ingress {
             found.ingress.push(policy);
         }

@@ -41,7 +41,13 @@ pub(crate) fn workloads<'tree>(document: &'tree Document, into: &mut Vec<Workloa
         if entry.value.entries().is_empty() {
             continue;
         }
-        into.push(workload(Origin::Compose, &named, &entry.value, root, &mut budget));
+        into.push(workload(
+            Origin::Compose,
+            &named,
+            &entry.value,
+            root,
+            &mut budget,
+        ));
     }
 }
 
@@ -54,7 +60,10 @@ struct Named<'tree> {
 /// The last part of an image's name: what people call the thing that has no name.
 fn image_name(service: &Node) -> Option<&str> {
     let repository = Image::parse(service.text_at("image")?, Place::default()).repository;
-    repository.rsplit('/').next().filter(|name| !name.is_empty())
+    repository
+        .rsplit('/')
+        .next()
+        .filter(|name| !name.is_empty())
 }
 
 fn workload<'tree>(
@@ -184,7 +193,11 @@ pub(crate) fn part(node: &Node, start: usize, length: usize) -> Place {
     let before = text.get(..start);
     let numbers = before.and_then(|before| {
         let column = u32::try_from(before.chars().count() + quote).ok()?;
-        Some((column, u32::try_from(start + quote).ok()?, u32::try_from(length).ok()?))
+        Some((
+            column,
+            u32::try_from(start + quote).ok()?,
+            u32::try_from(length).ok()?,
+        ))
     });
     match numbers {
         Some((column, start, length)) if verbatim => Place {

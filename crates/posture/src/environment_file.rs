@@ -19,7 +19,11 @@ pub(crate) fn read(file: FileId, text: &str, into: &mut Vec<Entry>) {
             None => (content, None),
         };
         let place = |part: &str| {
-            let name_end = if part == name { 0 } else { line.find('=').unwrap_or(0) };
+            let name_end = if part == name {
+                0
+            } else {
+                line.find('=').unwrap_or(0)
+            };
             let found = line.get(name_end..).and_then(|rest| rest.find(part));
             let offset = name_end + found.unwrap_or(0);
             let column = line.get(..offset).unwrap_or("").chars().count() + 1;
@@ -36,11 +40,17 @@ pub(crate) fn read(file: FileId, text: &str, into: &mut Vec<Entry>) {
             place: place(name),
             key: name.to_owned(),
             value: Node {
-                place: value.filter(|value| !value.is_empty()).map_or(place(name), place),
+                place: value
+                    .filter(|value| !value.is_empty())
+                    .map_or(place(name), place),
                 value: Value::Scalar {
                     text: unquoted(value.unwrap_or("")).to_owned(),
                     // A name alone comes from the caller.
-                    style: if value.is_some() { Style::Quoted } else { Style::Plain },
+                    style: if value.is_some() {
+                        Style::Quoted
+                    } else {
+                        Style::Plain
+                    },
                 },
             },
         });

@@ -31,7 +31,8 @@ pub fn fuzz_compose(data: &[u8]) {
     for root in yaml::read(file, text).documents {
         let kind = Kind::Compose;
         // Files beside it say the same text again.
-        let beside = &mut |files: &mut Files, name: &str| Ok((files.add(name, text), text.to_owned()));
+        let beside =
+            &mut |files: &mut Files, name: &str| Ok((files.add(name, text), text.to_owned()));
         corpus.add_document_beside(Document { kind, file, root }, beside);
     }
     check(&corpus);
@@ -67,7 +68,11 @@ pub fn fuzz_environment_file(data: &[u8]) {
     for entry in &variables {
         check_place(&files, entry.place);
         check_place(&files, entry.value.place);
-        assert_eq!(files.text(entry.place), entry.key, "a name stands elsewhere");
+        assert_eq!(
+            files.text(entry.place),
+            entry.key,
+            "a name stands elsewhere"
+        );
     }
 }
 
@@ -100,7 +105,10 @@ pub fn fuzz_image_layout(data: &[u8]) {
 /// Any bytes as a layer.
 pub fn fuzz_layer(data: &[u8]) {
     for path in input::paths_of_layer(data) {
-        assert!(!path.split('/').any(|part| part == ".."), "a path leads out");
+        assert!(
+            !path.split('/').any(|part| part == ".."),
+            "a path leads out"
+        );
         assert!(!path.starts_with('/'), "a path is absolute");
     }
 }
@@ -147,7 +155,11 @@ fn check_place(files: &Files, place: Place) {
     let start = usize::try_from(place.start).unwrap_or(usize::MAX);
     let end = usize::try_from(place.end).unwrap_or(usize::MAX);
     assert!(start <= end, "{place:?} ends before it starts");
-    assert!(text.get(start..end).is_some(), "{place:?} is not in a text of {} bytes", text.len());
+    assert!(
+        text.get(start..end).is_some(),
+        "{place:?} is not in a text of {} bytes",
+        text.len()
+    );
     assert!(place.column >= 1, "{place:?} has no column");
 }
 

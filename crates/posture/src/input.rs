@@ -86,7 +86,8 @@ fn cannot_tell(corpus: &mut Corpus, name: &str, message: &str) {
     });
 }
 
-const NOT_TEXT: &str = "this is not UTF-8 text; an image archive is read from a file, not from standard input";
+const NOT_TEXT: &str =
+    "this is not UTF-8 text; an image archive is read from a file, not from standard input";
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,8 @@ use std::borrow::Cow;
 
 use crate::node::{Node, is_unresolved};
 use crate::workload::{
-    Container, Image, Mount, Origin, Port, Published, Resource, Role, Source, Word, Workload, shell_words,
+    Container, Image, Mount, Origin, Port, Published, Resource, Role, Source, Word, Workload,
+    shell_words,
 };
 
 mod special;
@@ -67,7 +68,11 @@ fn find_pods<'tree>(
         return;
     }
     for entry in node.entries() {
-        let template = if entry.key == "spec" { Some(node) } else { template };
+        let template = if entry.key == "spec" {
+            Some(node)
+        } else {
+            template
+        };
         find_pods(resource, &entry.value, template, depth + 1, into);
     }
     for item in node.items() {

@@ -49,8 +49,9 @@ impl Corpus {
                     rule: None,
                     place: error.place,
                     resource: String::new(),
-                    message: "a template that is not rendered yet: scan what `helm template` prints"
-                        .to_owned(),
+                    message:
+                        "a template that is not rendered yet: scan what `helm template` prints"
+                            .to_owned(),
                 });
             } else {
                 self.errors.push(ReadError {
@@ -70,11 +71,7 @@ impl Corpus {
     }
 
     /// Takes a document that may name others which stand beside it; `beside` gives their text.
-    pub(crate) fn add_document_beside(
-        &mut self,
-        mut document: Document,
-        beside: &mut Beside<'_>,
-    ) {
+    pub(crate) fn add_document_beside(&mut self, mut document: Document, beside: &mut Beside<'_>) {
         let files = &mut self.files;
         let text = &mut |path: &str| beside(files, path);
         let missing = match document.kind {
@@ -82,12 +79,13 @@ impl Corpus {
             Kind::DockerRun => compose::resolve::resolve_one(&mut document.root, text),
             _ => Vec::new(),
         };
-        self.not_evaluable.extend(missing.into_iter().map(|one| NotEvaluable {
-            rule: None,
-            place: one.place,
-            resource: String::new(),
-            message: one.message,
-        }));
+        self.not_evaluable
+            .extend(missing.into_iter().map(|one| NotEvaluable {
+                rule: None,
+                place: one.place,
+                resource: String::new(),
+                message: one.message,
+            }));
         if document.kind == Kind::Unknown {
             self.not_evaluable.push(NotEvaluable {
                 rule: None,
@@ -117,15 +115,15 @@ pub fn judge(estate: &Estate<'_>) -> Judgement {
     for rule in catalogue::all() {
         judge_by(rule, estate, &mut judgement);
     }
-    judgement
-        .findings
-        .sort_by(|one, other| (one.place, one.rule, &one.subject).cmp(&(other.place, other.rule, &other.subject)));
+    judgement.findings.sort_by(|one, other| {
+        (one.place, one.rule, &one.subject).cmp(&(other.place, other.rule, &other.subject))
+    });
     judgement
         .not_evaluable
         .sort_by(|one, other| (one.place, one.rule).cmp(&(other.place, other.rule)));
-    judgement
-        .not_evaluable
-        .dedup_by(|one, other| (one.place, one.rule, &one.message) == (other.place, other.rule, &other.message));
+    judgement.not_evaluable.dedup_by(|one, other| {
+        (one.place, one.rule, &one.message) == (other.place, other.rule, &other.message)
+    });
     judgement
 }
 
@@ -163,12 +161,7 @@ fn judge_by(rule: &'static Rule, estate: &Estate<'_>, into: &mut Judgement) {
     }
 }
 
-fn each(
-    kind: Kind,
-    estate: &Estate<'_>,
-    look: fn(&Document, &mut Sink<'_>),
-    sink: &mut Sink<'_>,
-) {
+fn each(kind: Kind, estate: &Estate<'_>, look: fn(&Document, &mut Sink<'_>), sink: &mut Sink<'_>) {
     for document in estate.documents_of(kind) {
         sink.about(estate.files.name(document.file));
         look(document, sink);

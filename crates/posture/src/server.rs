@@ -55,12 +55,22 @@ fn command(container: &Container<'_>) -> Vec<String> {
             Some(node) if node.text().is_some() => {
                 words.extend(node.text().map(shell_words).unwrap_or_default());
             }
-            Some(node) => words.extend(node.items().iter().filter_map(Node::text).map(str::to_owned)),
+            Some(node) => words.extend(
+                node.items()
+                    .iter()
+                    .filter_map(Node::text)
+                    .map(str::to_owned),
+            ),
             None => {}
         }
     }
     if words.is_empty() {
-        words.extend(container.words.iter().map(|word| word.text.clone().into_owned()));
+        words.extend(
+            container
+                .words
+                .iter()
+                .map(|word| word.text.clone().into_owned()),
+        );
     }
     words.truncate(MAX_WORDS);
     words
@@ -76,11 +86,14 @@ fn probes(node: &Node) -> Vec<String> {
     let Some(test) = node.at(&["healthcheck", "test"]) else {
         return paths;
     };
-    for text in std::iter::once(test).chain(test.items()).filter_map(Node::text) {
+    for text in std::iter::once(test)
+        .chain(test.items())
+        .filter_map(Node::text)
+    {
         for word in text.split_whitespace() {
-            let path = word
-                .split_once("://")
-                .and_then(|(_, rest)| Some(rest.get(rest.find('/')?..)?.trim_end_matches(['"', '\''])));
+            let path = word.split_once("://").and_then(|(_, rest)| {
+                Some(rest.get(rest.find('/')?..)?.trim_end_matches(['"', '\'']))
+            });
             paths.extend(path.map(str::to_owned));
         }
     }

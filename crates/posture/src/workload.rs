@@ -286,7 +286,9 @@ impl Container<'_> {
     /// Whether this is a server of the profile `id`.
     #[must_use]
     pub fn runs(&self, id: &str) -> bool {
-        self.server.as_ref().is_some_and(|server| server.profile == id)
+        self.server
+            .as_ref()
+            .is_some_and(|server| server.profile == id)
     }
 }
 
@@ -341,9 +343,7 @@ pub fn shell_words(text: &str) -> Vec<String> {
                 }
                 started = false;
             }
-            (None, '#') if !started => {
-                while characters.next_if(|next| *next != '\n').is_some() {}
-            }
+            (None, '#') if !started => while characters.next_if(|next| *next != '\n').is_some() {},
             // Separators of commands are words of their own even when they touch others.
             (None, ';' | '&' | '|') => {
                 if started {

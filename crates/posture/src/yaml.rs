@@ -51,13 +51,30 @@ pub fn read(file: FileId, text: &str) -> Stream {
         });
         return stream;
     }
-    // Helm writes no byte order mark, editors on other systems do; the parser takes one at the start only.
+    let (documents, error) = parse(file, text, text);
+    stream = Stream { documents, error };
+    // JSON writes characters beyond the first plane as two escapes, which YAML does not know.
+    let halves = stream
+        .error
+        .as_ref()
+        .is_some_and(|error| error.message.contains("invalid Unicode"));
+    if halves && let Some(mended) = without_halves(text) {
+        let (documents, error) = parse(file, text, &mended);
+        stream = Stream { documents, error };
+    }
+    stream
+}
+
+/// Reads `shown`, which has the characters of `text` in the same places.
+fn parse(file: FileId, text: &str, shown: &str) -> (Vec<Node>, Option<ReadYamlError>) {
     let mut builder = Builder {
         file,
         lines: Lines::of(text),
         ..Builder::default()
     };
-    for event in Parser::new_from_str(text) {
+    // The parser does not count a byte order mark, so it is not given one.
+    let shown = shown.strip_prefix(BYTE_ORDER_MARK).unwrap_or(shown);
+    for event in Parser::new_from_str(shown) {
         let step = match event {
             Ok((event, span)) => builder.take(event, span),
             Err(error) => Err(ReadYamlError {
@@ -65,13 +82,29 @@ pub fn read(file: FileId, text: &str) -> Stream {
                 message: format!("this is not YAML: {}", error.info()),
             }),
         };
-        if let Err(error) = step {
-            stream.error = Some(error);
-            break;
+        if step.is_err() {
+            return (builder.documents, step.err());
         }
     }
-    stream.documents = builder.documents;
-    stream
+    (builder.documents, None)
+}
+
+/// The text with a sign of replacement for every escaped half of a character; none when it has no such half.
+fn without_halves(text: &str) -> Option<String> {
+    let mut mended = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("\\u") {
+        let (before, escape) = rest.split_at(at);
+        mended.push_str(before);
+        let digits = escape.get(2..6);
+        let code = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        let is_half = code.is_some_and(|code| (0xd800..0xe000).contains(&code));
+        let length = if is_half { 6 } else { 2 };
+        mended.push_str(if is_half { "\\ufffd" } else { "\\u" });
+        rest = escape.get(length..).unwrap_or("");
+    }
+    mended.push_str(rest);
+    (mended != text).then_some(mended)
 }
 
 /// Bytes of lines: the parser counts characters.
@@ -88,7 +121,12 @@ struct Lines<'text> {
 
 impl<'text> Lines<'text> {
     fn of(text: &'text str) -> Self {
-        let mut starts = vec![0];
+        let mark = if text.starts_with(BYTE_ORDER_MARK) {
+            BYTE_ORDER_MARK.len_utf8()
+        } else {
+            0
+        };
+        let mut starts = vec![mark];
         let bytes = text.as_bytes();
         for (at, byte) in bytes.iter().enumerate() {
             let alone = *byte == b'\r' && bytes.get(at + 1) != Some(&b'\n');
@@ -99,7 +137,7 @@ impl<'text> Lines<'text> {
         Self {
             text,
             starts,
-            ascii: text.is_ascii(),
+            ascii: text.get(mark..).is_some_and(str::is_ascii),
             last: Cell::default(),
         }
     }
@@ -176,7 +214,8 @@ impl Builder<'_> {
             }
             Event::Alias(anchor) => {
                 let Some((node, count)) = self.anchors.get(&anchor) else {
-                    let message = "an alias to a value that is not complete here: it would hold itself";
+                    let message =
+                        "an alias to a value that is not complete here: it would hold itself";
                     return Err(self.error(place, message));
                 };
                 let (mut node, count) = (node.clone(), *count);
@@ -234,7 +273,10 @@ impl Builder<'_> {
         let mut rest = self.lines.text.get(at..).unwrap_or("");
         while rest.starts_with(['&', '!']) {
             let word = rest.find(char::is_whitespace).unwrap_or(rest.len());
-            rest = rest.get(word..).unwrap_or("").trim_start_matches([' ', '\t']);
+            rest = rest
+                .get(word..)
+                .unwrap_or("")
+                .trim_start_matches([' ', '\t']);
         }
         rest.starts_with(bracket)
     }
@@ -387,6 +429,7 @@ fn merge(node: &mut Node, merges: Vec<Node>) {
 
 /// How much of one file is read: a cluster's whole `kubectl get -o yaml` fits.
 pub const MAX_BYTES: usize = 64 * 1024 * 1024;
+const BYTE_ORDER_MARK: char = '\u{feff}';
 const MAX_DEPTH: usize = 128;
 const MAX_VALUES: usize = 2_000_000;
 const MAX_DOCUMENTS: usize = 20_000;

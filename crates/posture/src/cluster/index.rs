@@ -64,7 +64,11 @@ impl<'tree> Index<'tree> {
 
     /// The resources of any of these kinds, in order.
     pub(crate) fn kinds(&self, kinds: &[&str]) -> Vec<usize> {
-        let mut found: Vec<usize> = kinds.iter().flat_map(|kind| self.kind(kind)).copied().collect();
+        let mut found: Vec<usize> = kinds
+            .iter()
+            .flat_map(|kind| self.kind(kind))
+            .copied()
+            .collect();
         found.sort_unstable();
         found
     }

@@ -49,7 +49,17 @@ fn short<'tree>(item: &'tree Node, text: &str, budget: usize, into: &mut Vec<Por
     };
     let host = parts.pop().unwrap_or("");
     let address = parts.join(":");
-    publish(item, inside, &Outside { host, address: &address }, None, budget, into);
+    publish(
+        item,
+        inside,
+        &Outside {
+            host,
+            address: &address,
+        },
+        None,
+        budget,
+        into,
+    );
 }
 
 fn long<'tree>(item: &'tree Node, budget: usize, into: &mut Vec<Port<'tree>>) {
@@ -58,7 +68,14 @@ fn long<'tree>(item: &'tree Node, budget: usize, into: &mut Vec<Port<'tree>>) {
     };
     let host = item.text_at("published").unwrap_or("");
     let address = item.text_at("host_ip").unwrap_or("");
-    publish(item, inside, &Outside { host, address }, item.text_at("name"), budget, into);
+    publish(
+        item,
+        inside,
+        &Outside { host, address },
+        item.text_at("name"),
+        budget,
+        into,
+    );
 }
 
 /// Where on the host a port is published.
@@ -114,7 +131,10 @@ pub(crate) fn split(text: &str) -> Vec<&str> {
 }
 
 fn range(text: &str) -> Option<RangeInclusive<u16>> {
-    let (first, last) = text.trim().split_once('-').unwrap_or((text.trim(), text.trim()));
+    let (first, last) = text
+        .trim()
+        .split_once('-')
+        .unwrap_or((text.trim(), text.trim()));
     let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
     (first <= last).then_some(first..=last)
 }

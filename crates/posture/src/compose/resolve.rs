@@ -145,7 +145,8 @@ fn braced(text: &str) -> Option<(&str, &str)> {
 
 /// The default in `NAME:-default` or `NAME-default`.
 fn default(inner: &str) -> Option<&str> {
-    let end = inner.find(|character: char| !character.is_ascii_alphanumeric() && character != '_')?;
+    let end =
+        inner.find(|character: char| !character.is_ascii_alphanumeric() && character != '_')?;
     let rest = inner.get(end..)?;
     rest.strip_prefix(":-").or_else(|| rest.strip_prefix('-'))
 }
@@ -165,7 +166,10 @@ impl Extender<'_, '_> {
         let own = self.services.get(name)?.clone();
         let extends = own.get("extends")?;
         let place = extends.place;
-        let base_name = extends.text().or_else(|| extends.text_at("service"))?.to_owned();
+        let base_name = extends
+            .text()
+            .or_else(|| extends.text_at("service"))?
+            .to_owned();
         let file = extends.text_at("file").map(str::to_owned);
         let base = match file {
             Some(file) => match self.in_file(&file, &base_name) {
@@ -190,7 +194,8 @@ impl Extender<'_, '_> {
             (Some(base), Some(cost)) if cost <= self.budget => {
                 self.budget -= cost;
                 let whole = merged(&base, own);
-                self.services.insert(name.to_owned(), without_extends(whole.clone()));
+                self.services
+                    .insert(name.to_owned(), without_extends(whole.clone()));
                 Some(whole)
             }
             (Some(_), _) => {
@@ -244,12 +249,18 @@ fn merged(base: &Node, mut own: Node) -> Node {
     for entry in base.entries() {
         let Some(mine) = entries.iter_mut().find(|mine| mine.key == entry.key) else {
             // What is not shared between services: their order and their links.
-            if !matches!(entry.key.as_str(), "depends_on" | "extends" | "links" | "volumes_from") {
+            if !matches!(
+                entry.key.as_str(),
+                "depends_on" | "extends" | "links" | "volumes_from"
+            ) {
                 entries.push(entry.clone());
             }
             continue;
         };
-        if matches!(entry.key.as_str(), "command" | "entrypoint" | "test" | "extends") {
+        if matches!(
+            entry.key.as_str(),
+            "command" | "entrypoint" | "test" | "extends"
+        ) {
             continue;
         }
         let is_mapping = matches!(mine.value.value, Value::Mapping { .. });
@@ -300,7 +311,11 @@ fn as_item(entry: &Entry) -> Node {
 fn as_entry(item: &Node) -> Option<Entry> {
     let text = item.text()?;
     let (key, value) = text.split_once('=').unwrap_or((text, ""));
-    let style = if text.contains('=') { Style::Quoted } else { Style::Plain };
+    let style = if text.contains('=') {
+        Style::Quoted
+    } else {
+        Style::Plain
+    };
     Some(Entry {
         place: item.place,
         key: key.to_owned(),

@@ -54,12 +54,23 @@ fn a_service_is_a_workload_with_everything_in_one_form() {
     let container = &estate.workloads[0].containers[0];
     let image = container.image.as_ref().unwrap();
     assert_eq!(image.reference, "nvcr.io/nim/meta/llama:1.8");
-    let words: Vec<_> = container.words.iter().map(|word| word.text.as_ref()).collect();
+    let words: Vec<_> = container
+        .words
+        .iter()
+        .map(|word| word.text.as_ref())
+        .collect();
     assert_eq!(words, ["serve", "--port", "8000"]);
     let ports: Vec<_> = container
         .ports
         .iter()
-        .map(|port| (port.number, port.published.as_ref().map(|one| (one.address.as_str(), one.port))))
+        .map(|port| {
+            (
+                port.number,
+                port.published
+                    .as_ref()
+                    .map(|one| (one.address.as_str(), one.port)),
+            )
+        })
         .collect();
     assert_eq!(
         ports,
@@ -98,7 +109,9 @@ fn a_service_is_a_workload_with_everything_in_one_form() {
 
 #[test]
 fn a_listed_variable_has_the_place_of_its_value() {
-    let corpus = corpus("services:\n  a:\n    image: x\n    environment:\n      - HF_TOKEN=hf_abc\n      - \"B=c d\"\n      - CALLER\n");
+    let corpus = corpus(
+        "services:\n  a:\n    image: x\n    environment:\n      - HF_TOKEN=hf_abc\n      - \"B=c d\"\n      - CALLER\n",
+    );
     let estate = Estate::of(&corpus.files, &corpus.documents);
     let container = &estate.workloads[0].containers[0];
     let (text, place) = container.literal("HF_TOKEN").unwrap();
@@ -106,7 +119,10 @@ fn a_listed_variable_has_the_place_of_its_value() {
     assert_eq!((place.line, place.column), (5, 18));
     let (_, place) = container.literal("B").unwrap();
     assert_eq!((corpus.files.text(place), place.column), ("c d", 12));
-    assert!(matches!(container.variable("CALLER").unwrap().value, Given::Elsewhere));
+    assert!(matches!(
+        container.variable("CALLER").unwrap().value,
+        Given::Elsewhere
+    ));
 }
 
 #[test]
@@ -118,7 +134,10 @@ fn a_service_has_what_it_extends() {
     let estate = Estate::of(&corpus.files, &corpus.documents);
     let top = &estate.workloads[2].containers[0];
     assert_eq!(top.node.boolean_at("privileged"), Some(true));
-    assert_eq!(top.ports.iter().map(|port| port.number).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(
+        top.ports.iter().map(|port| port.number).collect::<Vec<_>>(),
+        [1, 2]
+    );
     assert_eq!(top.literal("A").unwrap().0, "1");
     assert_eq!(top.literal("B").unwrap().0, "3");
     assert_eq!(top.words[0].text, "a");
@@ -126,10 +145,21 @@ fn a_service_has_what_it_extends() {
 
 #[test]
 fn services_that_extend_each_other_end() {
-    let corpus = corpus("services:\n  a: {image: x, extends: b}\n  b: {image: y, extends: {service: a}}\n  c: {image: z, extends: {service: a, file: other.yaml}}\n");
+    let corpus = corpus(
+        "services:\n  a: {image: x, extends: b}\n  b: {image: y, extends: {service: a}}\n  c: {image: z, extends: {service: a, file: other.yaml}}\n",
+    );
     assert!(!corpus.not_evaluable.is_empty());
-    let messages: Vec<_> = corpus.not_evaluable.iter().map(|one| one.message.as_str()).collect();
-    assert!(messages.iter().any(|message| message.contains("other.yaml")), "{messages:?}");
+    let messages: Vec<_> = corpus
+        .not_evaluable
+        .iter()
+        .map(|one| one.message.as_str())
+        .collect();
+    assert!(
+        messages
+            .iter()
+            .any(|message| message.contains("other.yaml")),
+        "{messages:?}"
+    );
     let estate = Estate::of(&corpus.files, &corpus.documents);
     assert_eq!(estate.workloads.len(), 3);
 }
@@ -141,7 +171,10 @@ fn variables_are_filled_in_as_far_as_the_file_says() {
     );
     let estate = Estate::of(&corpus.files, &corpus.documents);
     let container = &estate.workloads[0].containers[0];
-    assert_eq!(container.image.as_ref().unwrap().reference, "r/c:${T:?must be set}");
+    assert_eq!(
+        container.image.as_ref().unwrap().reference,
+        "r/c:${T:?must be set}"
+    );
     let value = |name: &str| match &container.variable(name).unwrap().value {
         Given::Literal { text, .. } => text.clone().into_owned(),
         other => panic!("{other:?}"),
@@ -154,19 +187,34 @@ fn variables_are_filled_in_as_far_as_the_file_says() {
 
 #[test]
 fn a_published_port_knows_whether_others_reach_it() {
-    let local = Published { address: "127.0.0.1".to_owned(), port: Some(1) };
+    let local = Published {
+        address: "127.0.0.1".to_owned(),
+        port: Some(1),
+    };
     assert!(!local.is_remote());
-    assert!(Published { address: "0.0.0.0".to_owned(), port: Some(1) }.is_remote());
+    assert!(
+        Published {
+            address: "0.0.0.0".to_owned(),
+            port: Some(1)
+        }
+        .is_remote()
+    );
 }
 
 #[test]
 fn ranges_of_ports_are_bounded_for_the_file() {
     let mut text = "services:\n".to_owned();
     for number in 0..200 {
-        text.push_str(&format!("  s{number}: {{image: x, ports: ['1-65535:1-65535', '1-65535']}}\n"));
+        text.push_str(&format!(
+            "  s{number}: {{image: x, ports: ['1-65535:1-65535', '1-65535']}}\n"
+        ));
     }
     let corpus = corpus(&text);
     let estate = Estate::of(&corpus.files, &corpus.documents);
-    let count: usize = estate.workloads.iter().map(|one| one.containers[0].ports.len()).sum();
+    let count: usize = estate
+        .workloads
+        .iter()
+        .map(|one| one.containers[0].ports.len())
+        .sum();
     assert_eq!(count, super::ports::MAX_PORTS);
 }

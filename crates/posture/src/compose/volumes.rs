@@ -35,7 +35,14 @@ pub(crate) fn mounts<'tree>(service: &'tree Node, root: &'tree Node) -> Vec<Moun
             Some(target) if target.starts_with('/') => Cow::Borrowed(target),
             target => Cow::Owned(format!("/run/secrets/{}", target.unwrap_or(name))),
         };
-        found.push(read_only(item, path, Source::Secret(name), root, "secrets", name));
+        found.push(read_only(
+            item,
+            path,
+            Source::Secret(name),
+            root,
+            "secrets",
+            name,
+        ));
     }
     for item in service.list("configs") {
         let Some(name) = item.text().or_else(|| item.text_at("source")) else {
@@ -45,7 +52,14 @@ pub(crate) fn mounts<'tree>(service: &'tree Node, root: &'tree Node) -> Vec<Moun
             Some(target) => Cow::Borrowed(target),
             None => Cow::Owned(format!("/{name}")),
         };
-        found.push(read_only(item, path, Source::ConfigMap(name), root, "configs", name));
+        found.push(read_only(
+            item,
+            path,
+            Source::ConfigMap(name),
+            root,
+            "configs",
+            name,
+        ));
     }
     found
 }
@@ -93,7 +107,9 @@ fn short<'tree>(item: &'tree Node, text: &'tree str, root: &'tree Node) -> Optio
     };
     Some(Mount {
         path: Cow::Borrowed(path),
-        read_only: mode.split(',').any(|option| matches!(option, "ro" | "readonly")),
+        read_only: mode
+            .split(',')
+            .any(|option| matches!(option, "ro" | "readonly")),
         source,
         place: item.place,
         node: item,
@@ -120,10 +136,7 @@ fn long<'tree>(item: &'tree Node, root: &'tree Node) -> Option<Mount<'tree>> {
             || item.boolean_at("read_only") == Some(true)
             || item.boolean_at("readonly") == Some(true),
         source,
-        place: name
-            .and_then(|_| item.get("source"))
-            .unwrap_or(path)
-            .place,
+        place: name.and_then(|_| item.get("source")).unwrap_or(path).place,
         node: item,
         volume,
     })
@@ -141,9 +154,10 @@ fn named<'tree>(name: &'tree str, root: &'tree Node) -> (Source<'tree>, Option<&
     let options = volume.and_then(|volume| volume.get("driver_opts"));
     let bound = options
         .filter(|options| {
-            options
-                .text_at("o")
-                .is_some_and(|o| o.split(',').any(|option| matches!(option, "bind" | "rbind")))
+            options.text_at("o").is_some_and(|o| {
+                o.split(',')
+                    .any(|option| matches!(option, "bind" | "rbind"))
+            })
         })
         .and_then(|options| options.text_at("device"));
     let source = match bound {

@@ -21,7 +21,12 @@ impl Beside {
     pub(super) fn of(path: Option<&Path>) -> Self {
         let folder = path.and_then(Path::parent).map(|folder| {
             let here = Path::new(".");
-            if folder.as_os_str().is_empty() { here } else { folder }.to_owned()
+            if folder.as_os_str().is_empty() {
+                here
+            } else {
+                folder
+            }
+            .to_owned()
         });
         Self {
             folder,
@@ -30,14 +35,21 @@ impl Beside {
     }
 
     /// The text of a file by its path from the folder; or why it was not read.
-    pub(super) fn text(&mut self, files: &mut Files, name: &str) -> Result<(FileId, String), String> {
+    pub(super) fn text(
+        &mut self,
+        files: &mut Files,
+        name: &str,
+    ) -> Result<(FileId, String), String> {
         if let Some(known) = self.read.get(name) {
             return Ok(known.clone());
         }
         if self.read.len() >= MAX_FILES {
             return Err(format!("more than {MAX_FILES} files beside one document"));
         }
-        let folder = self.folder.as_deref().ok_or("it was not among what was read")?;
+        let folder = self
+            .folder
+            .as_deref()
+            .ok_or("it was not among what was read")?;
         let path = inside(folder, name)?;
         let file = File::open(&path).map_err(|error| reason(&error))?;
         let mut bytes = Vec::new();

@@ -55,13 +55,18 @@ pub(super) fn read_parts(corpus: &mut Corpus, parts: &[&[u8]]) {
         format!("blobs/sha256/{}", "a".repeat(64)),
         format!("blobs/sha256/{}", "b".repeat(64)),
     ];
-    let parts = names.into_iter().zip(parts.iter().map(|part| part.to_vec())).collect();
+    let parts = names
+        .into_iter()
+        .zip(parts.iter().map(|part| part.to_vec()))
+        .collect();
     read_store(corpus, &Store::of_parts(parts), "parts");
 }
 
 /// The paths that are kept of a layer; none of one that is broken.
 pub(super) fn paths_of_layer(bytes: &[u8]) -> Vec<String> {
-    let files = Listing::read(bytes).map(|listing| listing.files).unwrap_or_default();
+    let files = Listing::read(bytes)
+        .map(|listing| listing.files)
+        .unwrap_or_default();
     files.into_iter().map(|file| file.path).collect()
 }
 
@@ -109,13 +114,19 @@ fn document(
     for (number, layer) in image.layers.iter().enumerate() {
         match listings.get(layer) {
             Some(Ok(listing)) => {
-                unread.extend(listing.faults.iter().map(|fault| {
-                    scalar(place, &format!("layer {number}: {fault}"))
-                }));
+                unread.extend(
+                    listing
+                        .faults
+                        .iter()
+                        .map(|fault| scalar(place, &format!("layer {number}: {fault}"))),
+                );
                 files.extend(nodes(corpus, listing, number, layer, name, &taken_away));
             }
             Some(Err(message)) => unread.push(scalar(place, &format!("layer {number}: {message}"))),
-            None => unread.push(scalar(place, &format!("layer {number}: `{layer}` is not there"))),
+            None => unread.push(scalar(
+                place,
+                &format!("layer {number}: `{layer}` is not there"),
+            )),
         }
     }
     added.push(("x-files", sequence(place, files)));
@@ -145,7 +156,11 @@ fn nodes(
     name: &str,
     taken_away: &BTreeMap<String, usize>,
 ) -> Vec<Node> {
-    let text: String = listing.files.iter().flat_map(|file| [file.path.as_str(), "\n"]).collect();
+    let text: String = listing
+        .files
+        .iter()
+        .flat_map(|file| [file.path.as_str(), "\n"])
+        .collect();
     let file_id = corpus.files.add(&format!("{name}!{layer}"), &text);
     let mut start = 0_usize;
     let mut found = Vec::new();
@@ -180,7 +195,11 @@ fn nodes(
                     place,
                     value: Value::Scalar {
                         // Everything but the one switch is a text.
-                        style: if key == "removed" { Style::Plain } else { Style::Quoted },
+                        style: if key == "removed" {
+                            Style::Plain
+                        } else {
+                            Style::Quoted
+                        },
                         text,
                     },
                 },

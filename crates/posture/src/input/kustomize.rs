@@ -34,7 +34,11 @@ pub(super) fn roots(folders: &[PathBuf]) -> Vec<PathBuf> {
         .flat_map(|folder| parts(folder).folders)
         .collect();
     let is_used = |folder: &PathBuf| fs::canonicalize(folder).is_ok_and(|own| used.contains(&own));
-    folders.iter().filter(|folder| !is_used(folder)).cloned().collect()
+    folders
+        .iter()
+        .filter(|folder| !is_used(folder))
+        .cloned()
+        .collect()
 }
 
 fn parts(folder: &Path) -> Parts {
@@ -65,7 +69,14 @@ fn read(path: &Path) -> Option<String> {
 
 /// Whether kustomize would fetch this from somewhere.
 fn is_remote(text: &str) -> bool {
-    let hosts = ["github.com/", "gitlab.com/", "bitbucket.org/", "git@", "git::", "gh:"];
+    let hosts = [
+        "github.com/",
+        "gitlab.com/",
+        "bitbucket.org/",
+        "git@",
+        "git::",
+        "gh:",
+    ];
     text.contains("://")
         || text.contains("?ref=")
         || text.contains(".git//")
@@ -96,7 +107,9 @@ fn remote(folder: &Path) -> Option<String> {
 pub(super) fn render(corpus: &mut Corpus, folder: &Path) {
     let name = folder.display().to_string();
     if let Some(remote) = remote(&canonical(folder)) {
-        let message = format!("a kustomization with `{remote}` in it, which may be fetched: render it and scan the output");
+        let message = format!(
+            "a kustomization with `{remote}` in it, which may be fetched: render it and scan the output"
+        );
         return cannot_tell(corpus, &name, &message);
     }
     match run(folder) {
@@ -108,7 +121,9 @@ pub(super) fn render(corpus: &mut Corpus, folder: &Path) {
             let message = "a kustomization, and `kubectl` is not here to render it: scan what `kubectl kustomize` prints";
             cannot_tell(corpus, &name, message);
         }
-        Err(Failed::Told(message)) => refuse(corpus, &name, &format!("kubectl kustomize: {message}")),
+        Err(Failed::Told(message)) => {
+            refuse(corpus, &name, &format!("kubectl kustomize: {message}"))
+        }
     }
 }
 
@@ -151,16 +166,21 @@ fn run(folder: &Path) -> Result<String, Failed> {
         let out = out.join().unwrap_or_default();
         let err = err.join().unwrap_or_default();
         match ended {
-            Some(true) if u64::try_from(out.len()).unwrap_or(u64::MAX) > MAX_OUTPUT => {
-                Err(Failed::Told(format!("it prints more than {MAX_OUTPUT} bytes")))
-            }
+            Some(true) if u64::try_from(out.len()).unwrap_or(u64::MAX) > MAX_OUTPUT => Err(
+                Failed::Told(format!("it prints more than {MAX_OUTPUT} bytes")),
+            ),
             Some(true) => String::from_utf8(out)
                 .map_err(|_| Failed::Told("its output is not UTF-8 text".to_owned())),
             Some(false) => {
                 let err = String::from_utf8_lossy(&err);
-                Err(Failed::Told(err.lines().next().unwrap_or("it failed").to_owned()))
+                Err(Failed::Told(
+                    err.lines().next().unwrap_or("it failed").to_owned(),
+                ))
             }
-            None => Err(Failed::Told(format!("stopped after {} seconds", MAX_TIME.as_secs()))),
+            None => Err(Failed::Told(format!(
+                "stopped after {} seconds",
+                MAX_TIME.as_secs()
+            ))),
         }
     })
 }
@@ -172,7 +192,12 @@ fn bounded(source: Option<impl Read>) -> Vec<u8> {
         return kept;
     };
     // An error ends the output as an end does: the exit status says the rest.
-    if source.by_ref().take(MAX_OUTPUT + 1).read_to_end(&mut kept).is_ok() {
+    if source
+        .by_ref()
+        .take(MAX_OUTPUT + 1)
+        .read_to_end(&mut kept)
+        .is_ok()
+    {
         let mut rest = [0; 8192];
         while source.read(&mut rest).is_ok_and(|count| count > 0) {}
     }
@@ -185,7 +210,9 @@ fn wait(child: &mut Child) -> Option<bool> {
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return Some(status.success()),
-            Ok(None) if started.elapsed() < MAX_TIME => std::thread::sleep(Duration::from_millis(5)),
+            Ok(None) if started.elapsed() < MAX_TIME => {
+                std::thread::sleep(Duration::from_millis(5))
+            }
             Ok(None) | Err(_) => {
                 let killed = child.kill().and_then(|()| child.wait());
                 return killed.ok().and(None);

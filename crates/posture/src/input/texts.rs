@@ -55,7 +55,9 @@ pub(super) fn read(corpus: &mut Corpus, files: &[Text], started: Instant) {
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(parsed);
         }
     };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+    let threads = std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(MAX_THREADS);
     std::thread::scope(|scope| {
         for _ in 1..threads.min(files.len() / FILES_PER_THREAD + 1) {
             scope.spawn(work);
@@ -68,7 +70,9 @@ pub(super) fn read(corpus: &mut Corpus, files: &[Text], started: Instant) {
         .collect();
     // All numbers are given before a document asks for a file beside it, which gets a number too.
     for (file, parsed) in files.iter().zip(&parsed) {
-        corpus.files.add(&file.path.display().to_string(), &parsed.text);
+        corpus
+            .files
+            .add(&file.path.display().to_string(), &parsed.text);
     }
     for ((file, parsed), id) in files.iter().zip(parsed).zip((first..).map(FileId)) {
         let name = file.path.display().to_string();
@@ -95,7 +99,10 @@ fn parse(file: &Text, id: FileId, total: &AtomicU64, started: Instant) -> Parsed
         result: Err(message),
     };
     if started.elapsed() > MAX_TIME {
-        let message = format!("not read: the scan has taken more than {} seconds", MAX_TIME.as_secs());
+        let message = format!(
+            "not read: the scan has taken more than {} seconds",
+            MAX_TIME.as_secs()
+        );
         return failed(message);
     }
     let text = File::open(&file.path)
@@ -110,7 +117,12 @@ fn parse(file: &Text, id: FileId, total: &AtomicU64, started: Instant) -> Parsed
     };
     let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
     let form = form(&file.path, &text, file.named);
-    if form != Form::Other && total.fetch_add(length, Ordering::Relaxed).saturating_add(length) > MAX_TOTAL {
+    if form != Form::Other
+        && total
+            .fetch_add(length, Ordering::Relaxed)
+            .saturating_add(length)
+            > MAX_TOTAL
+    {
         return failed(format!("not read: more than {MAX_TOTAL} bytes in all"));
     }
     let result = Ok(match form {
@@ -118,7 +130,11 @@ fn parse(file: &Text, id: FileId, total: &AtomicU64, started: Instant) -> Parsed
         Form::Toml | Form::Script | Form::Other => Stream::default(),
     });
     // What is of no interest is not kept.
-    let text = if form == Form::Other { String::new() } else { text };
+    let text = if form == Form::Other {
+        String::new()
+    } else {
+        text
+    };
     Parsed { text, form, result }
 }
 
@@ -126,7 +142,9 @@ fn parse(file: &Text, id: FileId, total: &AtomicU64, started: Instant) -> Parsed
 pub(super) fn take(source: &mut dyn Read, length: Option<u64>) -> Result<String, String> {
     let most = u64::try_from(yaml::MAX_BYTES).unwrap_or(u64::MAX);
     if let Some(length) = length.filter(|length| *length > most) {
-        return Err(format!("the file has {length} bytes; at most {most} are read"));
+        return Err(format!(
+            "the file has {length} bytes; at most {most} are read"
+        ));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(length.unwrap_or(0)).unwrap_or(0));
     source
@@ -134,11 +152,16 @@ pub(super) fn take(source: &mut dyn Read, length: Option<u64>) -> Result<String,
         .read_to_end(&mut bytes)
         .map_err(|error| reason(&error))?;
     if bytes.len() > yaml::MAX_BYTES {
-        return Err(format!("there are more than {most} bytes; no more are read"));
+        return Err(format!(
+            "there are more than {most} bytes; no more are read"
+        ));
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
-        format!("this is not UTF-8 text: byte {} is no part of a character", valid + 1)
+        format!(
+            "this is not UTF-8 text: byte {} is no part of a character",
+            valid + 1
+        )
     })
 }
 
@@ -159,13 +182,17 @@ fn form(path: &Path, text: &str, named: bool) -> Form {
 }
 
 fn starts_containers(text: &str) -> bool {
-    ["docker", "podman", "nerdctl"].iter().any(|program| text.contains(program))
+    ["docker", "podman", "nerdctl"]
+        .iter()
+        .any(|program| text.contains(program))
 }
 
 /// What a text without a telling name is.
 pub(super) fn guess(text: &str) -> Form {
     let start = text.trim_start();
-    let programs = ["#!", "docker ", "podman ", "nerdctl ", "sudo ", "export ", "$ docker", "$ podman", "set -"];
+    let programs = [
+        "#!", "docker ", "podman ", "nerdctl ", "sudo ", "export ", "$ docker", "$ podman", "set -",
+    ];
     if programs.iter().any(|program| start.starts_with(program)) {
         return Form::Script;
     }
@@ -173,7 +200,13 @@ pub(super) fn guess(text: &str) -> Form {
     let first = lines.find(|line| !line.is_empty() && !line.starts_with('#'));
     match first {
         Some(line) if line.starts_with("[nvidia-container") => Form::Toml,
-        Some(line) if ["docker ", "podman ", "nerdctl ", "sudo ", "export "].iter().any(|program| line.starts_with(program)) => Form::Script,
+        Some(line)
+            if ["docker ", "podman ", "nerdctl ", "sudo ", "export "]
+                .iter()
+                .any(|program| line.starts_with(program)) =>
+        {
+            Form::Script
+        }
         _ => Form::Yaml,
     }
 }
@@ -233,7 +266,8 @@ fn stopped(corpus: &mut Corpus, source: &Source<'_>, error: ReadYamlError) {
             rule: None,
             place: error.place,
             resource: String::new(),
-            message: "a template that is not rendered yet: scan what `helm template` prints".to_owned(),
+            message: "a template that is not rendered yet: scan what `helm template` prints"
+                .to_owned(),
         });
         return;
     }
@@ -253,7 +287,11 @@ fn toml(corpus: &mut Corpus, source: &Source<'_>) {
                 root,
             });
         }
-        Ok(_) => cannot_tell(corpus, source.name, "not a configuration of the NVIDIA Container Toolkit"),
+        Ok(_) => cannot_tell(
+            corpus,
+            source.name,
+            "not a configuration of the NVIDIA Container Toolkit",
+        ),
         Err(error) => corpus.errors.push(ReadError {
             file: source.name.to_owned(),
             place: error.place,
@@ -264,7 +302,10 @@ fn toml(corpus: &mut Corpus, source: &Source<'_>) {
 
 fn script(corpus: &mut Corpus, source: &Source<'_>, path: Option<&Path>) {
     if source.text.len() > MAX_SCRIPT {
-        let message = format!("the script has {} bytes; at most {MAX_SCRIPT} are read", source.text.len());
+        let message = format!(
+            "the script has {} bytes; at most {MAX_SCRIPT} are read",
+            source.text.len()
+        );
         return refuse(corpus, source.name, &message);
     }
     let found = shell::read(source.file, source.text);
@@ -275,12 +316,17 @@ fn script(corpus: &mut Corpus, source: &Source<'_>, path: Option<&Path>) {
     for document in found.documents {
         corpus.add_document_beside(document, &mut |files, path| beside.text(files, path));
     }
-    corpus.not_evaluable.extend(found.missing.into_iter().map(|(place, message)| NotEvaluable {
-        rule: None,
-        place,
-        resource: String::new(),
-        message,
-    }));
+    corpus.not_evaluable.extend(
+        found
+            .missing
+            .into_iter()
+            .map(|(place, message)| NotEvaluable {
+                rule: None,
+                place,
+                resource: String::new(),
+                message,
+            }),
+    );
 }
 
 /// One of these is in every JSON document that is known here.

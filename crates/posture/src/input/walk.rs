@@ -106,7 +106,11 @@ impl Walker<'_> {
             return;
         }
         // Manifests may lie beside a model, so the walk goes on; what is below it belongs to it.
-        if !self.models_last().is_some_and(|model| path.starts_with(model)) && crate::model::is_folder(path) {
+        if !self
+            .models_last()
+            .is_some_and(|model| path.starts_with(model))
+            && crate::model::is_folder(path)
+        {
             self.found.models.push(path.to_owned());
         }
         let kustomization = super::kustomize::NAMES.iter().any(|name| has(name));
@@ -158,7 +162,8 @@ impl Walker<'_> {
         }
         let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
         if is_link && !fs::canonicalize(path).is_ok_and(|target| target.starts_with(&self.root)) {
-            let message = "a link that leads out of the folder is not followed; name its target to scan it";
+            let message =
+                "a link that leads out of the folder is not followed; name its target to scan it";
             return cannot_tell(self.corpus, &shown, message);
         }
         if !self.first_time(&metadata) {
@@ -172,7 +177,11 @@ impl Walker<'_> {
         } else if !metadata.is_file() {
             refuse(self.corpus, &shown, "this is neither a file nor a folder");
         } else if self.found.texts.len() >= MAX_FILES {
-            refuse(self.corpus, &shown, &format!("more than {MAX_FILES} files in all"));
+            refuse(
+                self.corpus,
+                &shown,
+                &format!("more than {MAX_FILES} files in all"),
+            );
         } else {
             self.found.texts.push(Text {
                 path: path.to_owned(),

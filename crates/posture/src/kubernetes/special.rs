@@ -10,7 +10,8 @@ use super::{container, mounted, pairs};
 use crate::node::Node;
 use crate::place::Place;
 use crate::workload::{
-    Container, Given, Image, Mount, Origin, Port, Resource, Role, Server, Source, Variable, Workload,
+    Container, Given, Image, Mount, Origin, Port, Resource, Role, Server, Source, Variable,
+    Workload,
 };
 
 /// The workloads of a kind that is known here; nothing for any other.
@@ -20,7 +21,9 @@ pub(crate) fn workloads<'tree>(resource: &Resource<'tree>, into: &mut Vec<Worklo
     };
     let group = resource.api_version.split('/').next().unwrap_or("");
     match resource.kind {
-        "InferenceService" if group.ends_with("kserve.io") || group.starts_with("serving.kubeflow") => {
+        "InferenceService"
+            if group.ends_with("kserve.io") || group.starts_with("serving.kubeflow") =>
+        {
             inference_service(resource, spec, into);
         }
         "ServingRuntime" | "ClusterServingRuntime" => {
@@ -58,7 +61,9 @@ fn inference_service<'tree>(
         // KServe hands the metadata of the service on to its pods.
         let metadata = resource.node.get("metadata");
         workload.labels = pairs(metadata.and_then(|metadata| metadata.get("labels")));
-        workload.labels.push(("serving.kserve.io/inferenceservice", resource.name));
+        workload
+            .labels
+            .push(("serving.kserve.io/inferenceservice", resource.name));
         workload.annotations = pairs(metadata.and_then(|metadata| metadata.get("annotations")));
         workload.labels.extend(pairs(pod.get("labels")));
         workload.annotations.extend(pairs(pod.get("annotations")));
@@ -82,8 +87,20 @@ fn inference_service<'tree>(
 /// Whether a member of a predictor is a model: `model`, or a framework of the first API.
 fn is_model(key: &str, value: &Node) -> bool {
     const FRAMEWORKS: &[&str] = &[
-        "sklearn", "xgboost", "lightgbm", "tensorflow", "pytorch", "onnx", "triton", "pmml", "paddle", "mlflow",
-        "huggingface", "openvino", "art", "alibi",
+        "sklearn",
+        "xgboost",
+        "lightgbm",
+        "tensorflow",
+        "pytorch",
+        "onnx",
+        "triton",
+        "pmml",
+        "paddle",
+        "mlflow",
+        "huggingface",
+        "openvino",
+        "art",
+        "alibi",
     ];
     (key == "model" || FRAMEWORKS.contains(&key)) && !value.entries().is_empty()
 }
@@ -94,8 +111,15 @@ fn by_format(key: &str, model: &Node) -> Option<Server> {
         return None;
     }
     let runtime = model.text_at("runtime").unwrap_or("");
-    let format = model.at(&["modelFormat", "name"]).and_then(Node::text).unwrap_or(key);
-    let (by, word) = if runtime.is_empty() { ("model format", format) } else { ("runtime", runtime) };
+    let format = model
+        .at(&["modelFormat", "name"])
+        .and_then(Node::text)
+        .unwrap_or(key);
+    let (by, word) = if runtime.is_empty() {
+        ("model format", format)
+    } else {
+        ("runtime", runtime)
+    };
     let profile = match (runtime, format) {
         (runtime, _) if runtime.contains("triton") => "triton",
         (runtime, _) if runtime.contains("vllm") => "vllm",
@@ -104,10 +128,9 @@ fn by_format(key: &str, model: &Node) -> Option<Server> {
         (runtime, _) if runtime.contains("nim") => "nim",
         (runtime, _) if runtime.starts_with("kserve-") => "kserve",
         ("", "triton" | "tensorrt") => "triton",
-        (
-            "",
-            "huggingface" | "sklearn" | "xgboost" | "lightgbm" | "pmml" | "paddle" | "mlflow",
-        ) => "kserve",
+        ("", "huggingface" | "sklearn" | "xgboost" | "lightgbm" | "pmml" | "paddle" | "mlflow") => {
+            "kserve"
+        }
         _ => return None,
     };
     Some(Server {
@@ -148,7 +171,10 @@ fn nim<'tree>(resource: &Resource<'tree>, name: &'tree str, spec: &'tree Node) -
 
 /// Containers that the operator is told to put beside the server.
 fn beside(spec: &Node) -> Vec<Container<'_>> {
-    let lists = [("initContainers", Role::Init), ("sidecarContainers", Role::Main)];
+    let lists = [
+        ("initContainers", Role::Init),
+        ("sidecarContainers", Role::Main),
+    ];
     let mut found = Vec::new();
     for (key, role) in lists {
         for node in spec.list(key) {
@@ -182,7 +208,8 @@ fn key(spec: &Node) -> Option<Variable<'_>> {
 fn storage(spec: &Node) -> Option<Mount<'_>> {
     let storage = spec.get("storage")?;
     let read_only = storage.boolean_at("readOnly") == Some(true);
-    let (node, place, source): (&Node, Place, Source<'_>) = if let Some(claim) = storage.get("pvc") {
+    let (node, place, source): (&Node, Place, Source<'_>) = if let Some(claim) = storage.get("pvc")
+    {
         let name = claim.get("name");
         let source = Source::Claim(name.and_then(Node::text).unwrap_or("?"));
         (claim, name.unwrap_or(claim).place, source)
@@ -240,11 +267,7 @@ fn nim_cache<'tree>(
 }
 
 /// Dynamo: a pod for each service, whose main container stands beside the pod's own.
-fn dynamo<'tree>(
-    resource: &Resource<'tree>,
-    spec: &'tree Node,
-    into: &mut Vec<Workload<'tree>>,
-) {
+fn dynamo<'tree>(resource: &Resource<'tree>, spec: &'tree Node, into: &mut Vec<Workload<'tree>>) {
     let services = spec.get("services").map_or(&[][..], Node::entries);
     let all = services
         .iter()
@@ -263,15 +286,17 @@ fn dynamo<'tree>(
             one.name = name;
             // What the service gives all its containers.
             one.environment.extend(environment(service, "envs"));
-            one.environment.extend(service.get("envFromSecret").and_then(|secret| {
-                Some(Variable {
-                    name: Cow::Borrowed("*"),
-                    place: secret.place,
-                    value: Given::Secret(secret.text()?),
-                })
-            }));
+            one.environment
+                .extend(service.get("envFromSecret").and_then(|secret| {
+                    Some(Variable {
+                        name: Cow::Borrowed("*"),
+                        place: secret.place,
+                        value: Given::Secret(secret.text()?),
+                    })
+                }));
             let declared = service.list("volumeMounts").iter();
-            one.mounts.extend(declared.filter_map(|mount| mounted(mount, pod)));
+            one.mounts
+                .extend(declared.filter_map(|mount| mounted(mount, pod)));
             workload.containers.push(one);
         }
         if !workload.containers.is_empty() {

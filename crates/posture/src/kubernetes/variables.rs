@@ -13,7 +13,9 @@ use crate::workload::{Container, Given, Origin, Resource, Variable, Workload};
 /// (`envFrom`) are not here: see [`resolve`].
 pub(crate) fn environment<'tree>(node: &'tree Node, key: &str) -> Vec<Variable<'tree>> {
     let items = node.list(key).iter();
-    items.filter_map(|item| variable(item, item.get("name")?)).collect()
+    items
+        .filter_map(|item| variable(item, item.get("name")?))
+        .collect()
 }
 
 fn variable<'tree>(item: &'tree Node, name: &'tree Node) -> Option<Variable<'tree>> {
@@ -77,7 +79,9 @@ fn from_keys<'tree>(container: &mut Container<'tree>, namespace: &'tree str, map
         let Given::ConfigMap(map) = variable.value else {
             continue;
         };
-        let key = item.at(&["valueFrom", "configMapKeyRef"]).and_then(|from| from.text_at("key"));
+        let key = item
+            .at(&["valueFrom", "configMapKeyRef"])
+            .and_then(|from| from.text_at("key"));
         let data = maps.get(&(namespace, map)).copied();
         if let Some((node, text)) = data
             .zip(key)
@@ -116,7 +120,11 @@ fn from_bundles<'tree>(
             bundled.push(Variable {
                 name: Cow::Borrowed("*"),
                 place: node.place,
-                value: if map.is_some() { Given::ConfigMap(name) } else { Given::Secret(name) },
+                value: if map.is_some() {
+                    Given::ConfigMap(name)
+                } else {
+                    Given::Secret(name)
+                },
             });
         }
         for entry in data.map_or(&[][..], |data| data.entries()) {
@@ -145,9 +153,9 @@ fn from_bundles<'tree>(
 
 /// `$(NAME)` in values, by the variables before them, and in words, by all.
 fn fill_in(container: &mut Container<'_>, budget: &mut usize) {
-    let values = container.environment.iter().any(|variable| {
-        matches!(&variable.value, Given::Literal { text, .. } if text.contains("$("))
-    });
+    let values = container.environment.iter().any(
+        |variable| matches!(&variable.value, Given::Literal { text, .. } if text.contains("$(")),
+    );
     let words = container.words.iter().any(|word| word.text.contains("$("));
     if !values && !words {
         return;
@@ -177,13 +185,20 @@ fn filled(text: &str, known: &HashMap<String, String>, budget: &mut usize) -> St
     while let Some(at) = rest.find("$(") {
         let (before, from) = rest.split_at(at);
         let escaped = before.ends_with('$');
-        out.push_str(if escaped { before.get(..at - 1).unwrap_or("") } else { before });
+        out.push_str(if escaped {
+            before.get(..at - 1).unwrap_or("")
+        } else {
+            before
+        });
         let inside = from.get(2..).unwrap_or("");
         let Some(end) = inside.find(')') else {
             out.push_str(from);
             return out;
         };
-        let (name, more) = (inside.get(..end).unwrap_or(""), inside.get(end + 1..).unwrap_or(""));
+        let (name, more) = (
+            inside.get(..end).unwrap_or(""),
+            inside.get(end + 1..).unwrap_or(""),
+        );
         let value = known
             .get(name)
             .filter(|value| !escaped && !is_unresolved(value) && value.len() <= *budget);

@@ -11,7 +11,12 @@ fn servers(text: &str) -> Vec<Option<String>> {
         .workloads
         .iter()
         .flat_map(|workload| &workload.containers)
-        .map(|container| container.server.as_ref().map(|server| server.profile.clone()))
+        .map(|container| {
+            container
+                .server
+                .as_ref()
+                .map(|server| server.profile.clone())
+        })
         .collect()
 }
 
@@ -41,7 +46,14 @@ spec:
     let found: Vec<_> = found.iter().map(Option::as_deref).collect();
     assert_eq!(
         found,
-        [None, Some("vllm"), Some("triton"), Some("sglang"), Some("ollama"), Some("nim")]
+        [
+            None,
+            Some("vllm"),
+            Some("triton"),
+            Some("sglang"),
+            Some("ollama"),
+            Some("nim")
+        ]
     );
 }
 

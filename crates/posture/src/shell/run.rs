@@ -34,8 +34,8 @@ pub(crate) fn service(words: &[Word], reader: &mut Reader<'_>) -> Option<Node> {
 /// What may stand before a program: assignments, programs that start others, words of the shell, a prompt.
 fn is_before(word: &Word) -> bool {
     const BEFORE: &[&str] = &[
-        "sudo", "exec", "time", "nohup", "env", "then", "do", "else", "if", "while", "until", "!", "{", "$", "-E",
-        "-n", "command", "elif",
+        "sudo", "exec", "time", "nohup", "env", "then", "do", "else", "if", "while", "until", "!",
+        "{", "$", "-E", "-n", "command", "elif",
     ];
     assignment(word).is_some() || BEFORE.contains(&word.text.as_str())
 }
@@ -44,7 +44,10 @@ fn is_before(word: &Word) -> bool {
 fn after_run(words: &[Word]) -> Option<&[Word]> {
     let (program, mut rest) = words.split_first()?;
     let name = program.text.rsplit('/').next()?;
-    if !matches!(name, "docker" | "podman" | "nerdctl" | "nvidia-docker" | "nvidia-docker2" | "finch") {
+    if !matches!(
+        name,
+        "docker" | "podman" | "nerdctl" | "nvidia-docker" | "nvidia-docker2" | "finch"
+    ) {
         return None;
     }
     while let Some((word, more)) = rest.split_first() {
@@ -345,11 +348,18 @@ fn is_options_variable(word: &Word, next: Option<&Word>) -> bool {
     let whole = word.text.starts_with("${") && word.text.find('}') == Some(word.text.len() - 1);
     let name = |word: &Word| {
         let text = word.text.strip_prefix("--")?;
-        Some(text.split_once('=').map_or(text, |(name, _)| name).to_owned())
+        Some(
+            text.split_once('=')
+                .map_or(text, |(name, _)| name)
+                .to_owned(),
+        )
     };
     let is_option = |word: &Word| {
         name(word).is_some_and(|name| flags::of(&name).is_some())
-            || matches!(word.text.as_str(), "-e" | "-v" | "-p" | "-it" | "-d" | "-ti" | "-u" | "-w")
+            || matches!(
+                word.text.as_str(),
+                "-e" | "-v" | "-p" | "-it" | "-d" | "-ti" | "-u" | "-w"
+            )
     };
     whole && (word.text.contains("[@]") || next.is_some_and(is_option))
 }

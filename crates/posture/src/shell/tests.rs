@@ -8,7 +8,11 @@ fn with<T>(text: &str, look: impl FnOnce(&Files, &[&Container<'_>]) -> T) -> T {
     let file = files.add("run.sh", text);
     let script = read(file, text);
     let estate = Estate::of(&files, &script.documents);
-    let containers: Vec<_> = estate.workloads.iter().map(|one| &one.containers[0]).collect();
+    let containers: Vec<_> = estate
+        .workloads
+        .iter()
+        .map(|one| &one.containers[0])
+        .collect();
     look(&files, &containers)
 }
 
@@ -37,23 +41,53 @@ fn a_line_over_many_lines_is_a_service() {
         let one = containers[0];
         let text = |key: &str| one.node.text_at(key).unwrap();
         assert_eq!(one.name, "llm");
-        assert_eq!(one.image.as_ref().unwrap().reference, "nvcr.io/nim/meta/llama-3.1-8b-instruct:1.8");
-        assert_eq!(one.server.as_ref().map(|server| server.profile.as_str()), Some("nim"));
-        assert_eq!((text("ipc"), text("network_mode"), text("gpus")), ("host", "host", "\"device=0,1\""));
+        assert_eq!(
+            one.image.as_ref().unwrap().reference,
+            "nvcr.io/nim/meta/llama-3.1-8b-instruct:1.8"
+        );
+        assert_eq!(
+            one.server.as_ref().map(|server| server.profile.as_str()),
+            Some("nim")
+        );
+        assert_eq!(
+            (text("ipc"), text("network_mode"), text("gpus")),
+            ("host", "host", "\"device=0,1\"")
+        );
         assert_eq!(one.node.boolean_at("privileged"), Some(true));
-        assert_eq!(files.text(one.node.get("privileged").unwrap().place), "--privileged");
+        assert_eq!(
+            files.text(one.node.get("privileged").unwrap().place),
+            "--privileged"
+        );
         assert_eq!(one.node.get("privileged").unwrap().place.line, 8);
         assert!(one.node.get("user").unwrap().is_unresolved());
         let (key, place) = one.literal("NGC_API_KEY").unwrap();
-        assert_eq!((key, files.text(place), place.line), ("nvapi-123", "nvapi-123", 3));
+        assert_eq!(
+            (key, files.text(place), place.line),
+            ("nvapi-123", "nvapi-123", 3)
+        );
         let (token, place) = one.literal("HF_TOKEN").unwrap();
-        assert_eq!((token, files.text(place), place.line, place.column), ("hf_1", "hf_1", 10, 53));
+        assert_eq!(
+            (token, files.text(place), place.line, place.column),
+            ("hf_1", "hf_1", 10, 53)
+        );
         assert_eq!(one.literal("NIM_LOG_LEVEL").unwrap().0, "info");
-        let ports: Vec<_> = one.ports.iter().map(|port| (port.number, port.published.as_ref().unwrap().is_remote())).collect();
+        let ports: Vec<_> = one
+            .ports
+            .iter()
+            .map(|port| (port.number, port.published.as_ref().unwrap().is_remote()))
+            .collect();
         assert_eq!(ports, [(8000, false), (8002, true)]);
         assert_eq!(one.mounts[0].source, Source::Host("/srv/nim".into()));
-        assert_eq!((one.mounts[1].path.as_ref(), one.mounts[1].read_only), ("/data", true));
-        assert_eq!(one.node.at(&["ulimits", "memlock"]).and_then(crate::node::Node::text), Some("-1"));
+        assert_eq!(
+            (one.mounts[1].path.as_ref(), one.mounts[1].read_only),
+            ("/data", true)
+        );
+        assert_eq!(
+            one.node
+                .at(&["ulimits", "memlock"])
+                .and_then(crate::node::Node::text),
+            Some("-1")
+        );
         assert_eq!(one.node.list("cap_add")[0].text(), Some("SYS_ADMIN"));
         let words: Vec<_> = one.words.iter().map(|word| word.text.as_ref()).collect();
         assert_eq!(words, ["serve", "--port", "8000"]);
@@ -67,7 +101,10 @@ fn what_the_script_does_not_say_stays_unresolved() {
         assert_eq!(containers.len(), 2);
         assert!(containers[0].image.as_ref().unwrap().is_unresolved());
         assert!(containers[0].literal("TOKEN").is_none());
-        assert!(matches!(containers[0].variable("CALLER").unwrap().value, Given::Elsewhere));
+        assert!(matches!(
+            containers[0].variable("CALLER").unwrap().value,
+            Given::Elsewhere
+        ));
         assert_eq!(containers[1].image.as_ref().unwrap().tag, Some("1"));
         assert_eq!(containers[1].node.text_at("gpus"), Some("all"));
     });
@@ -78,7 +115,10 @@ fn only_commands_that_start_containers_count() {
     let text = "echo docker run x\ndocker build -t a .\n# docker run y\ndocker compose run z\ndocker exec a run b\n\
                 cat <<END\ndon't\nEND\nif docker --context far container run -d ok:1; then :; fi\ndocker run --help\n";
     with(text, |_, containers| {
-        let images: Vec<_> = containers.iter().map(|one| one.image.as_ref().unwrap().reference.as_ref()).collect();
+        let images: Vec<_> = containers
+            .iter()
+            .map(|one| one.image.as_ref().unwrap().reference.as_ref())
+            .collect();
         assert_eq!(images, ["ok:1"]);
     });
 }
@@ -102,5 +142,9 @@ fn a_quote_that_never_closes_is_said() {
     let mut files = Files::default();
     let text = "docker run 'a:1\n";
     let script = read(files.add("a.sh", text), text);
-    assert!(script.missing[0].1.contains("never closed"), "{:?}", script.missing);
+    assert!(
+        script.missing[0].1.contains("never closed"),
+        "{:?}",
+        script.missing
+    );
 }

@@ -24,7 +24,10 @@ impl Word {
             return self.source.clone();
         }
         let first = self.from.get(part.start).copied();
-        let last = part.end.checked_sub(1).and_then(|last| self.from.get(last).copied());
+        let last = part
+            .end
+            .checked_sub(1)
+            .and_then(|last| self.from.get(last).copied());
         match (first, last) {
             (Some(first), Some(last)) if part.start < part.end && first <= last => first..last + 1,
             _ => self.source.clone(),
@@ -32,7 +35,11 @@ impl Word {
     }
 
     fn push(&mut self, character: char, from: usize) {
-        let at = if character.is_ascii() { 1 } else { character.len_utf8() };
+        let at = if character.is_ascii() {
+            1
+        } else {
+            character.len_utf8()
+        };
         self.text.push(character);
         self.from.extend(from..from + at);
     }
@@ -70,7 +77,10 @@ pub(crate) struct Positions<'text> {
 
 impl Positions<'_> {
     pub(crate) fn place(&mut self, start: usize, end: usize) -> Place {
-        let line = self.starts.partition_point(|first| *first <= start).saturating_sub(1);
+        let line = self
+            .starts
+            .partition_point(|first| *first <= start)
+            .saturating_sub(1);
         let first = self.starts.get(line).copied().unwrap_or(0);
         let (known_line, known, column) = self.last;
         let (from, column) = if known_line == line && known <= start && known >= first {
@@ -78,7 +88,11 @@ impl Positions<'_> {
         } else {
             (first, 0)
         };
-        let column = column + self.text.get(from..start).map_or(0, |text| text.chars().count());
+        let column = column
+            + self
+                .text
+                .get(from..start)
+                .map_or(0, |text| text.chars().count());
         self.last = (line, start, column);
         let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Place {
@@ -109,7 +123,9 @@ pub(crate) struct Reader<'text> {
 impl<'text> Reader<'text> {
     pub(crate) fn new(file: FileId, text: &'text str) -> Self {
         let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
-        let starts = std::iter::once(0).chain(newlines.map(|(at, _)| at + 1)).collect();
+        let starts = std::iter::once(0)
+            .chain(newlines.map(|(at, _)| at + 1))
+            .collect();
         Self {
             text,
             at: 0,
@@ -218,10 +234,15 @@ impl<'text> Reader<'text> {
         let operator = rest.get(..length).unwrap_or("");
         self.at += length;
         if operator == "<<" || operator == "<<-" {
-            let word = rest.get(length..).unwrap_or("").trim_start_matches([' ', '\t']);
+            let word = rest
+                .get(length..)
+                .unwrap_or("")
+                .trim_start_matches([' ', '\t']);
             let name: String = word
                 .chars()
-                .take_while(|character| !character.is_whitespace() && !matches!(character, ';' | '|' | '>' | '&'))
+                .take_while(|character| {
+                    !character.is_whitespace() && !matches!(character, ';' | '|' | '>' | '&')
+                })
                 .filter(|character| !matches!(character, '"' | '\'' | '\\'))
                 .take(64)
                 .collect();
@@ -236,7 +257,12 @@ impl<'text> Reader<'text> {
         for name in std::mem::take(&mut self.here_documents) {
             let start = self.at;
             let mut end = self.end;
-            for line in self.text.get(self.at..self.end).unwrap_or("").split_inclusive('\n') {
+            for line in self
+                .text
+                .get(self.at..self.end)
+                .unwrap_or("")
+                .split_inclusive('\n')
+            {
                 let before = self.at;
                 self.at += line.len();
                 if line.trim() == name {
@@ -297,7 +323,8 @@ impl<'text> Reader<'text> {
         }
         if quote.is_some() {
             let place = self.positions.place(start, start);
-            let message = "a quote that opens here is never closed: what follows was not read".to_owned();
+            let message =
+                "a quote that opens here is never closed: what follows was not read".to_owned();
             self.missing.push((place, message));
         }
         word.source = start..self.at;
@@ -321,13 +348,20 @@ impl<'text> Reader<'text> {
             return false;
         }
         let after = rest.get(1..).unwrap_or("");
-        let (name, default, length) = match after.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
+        let (name, default, length) = match after
+            .strip_prefix('{')
+            .and_then(|inner| inner.split_once('}'))
+        {
             Some((inner, _)) => {
                 let end = inner.find(|one: char| !is_name(one)).unwrap_or(inner.len());
                 let (name, more) = inner.split_at(end);
                 let default = more.strip_prefix(":-").or_else(|| more.strip_prefix('-'));
                 // `${NAME%x}` and the like are work for a shell.
-                let name = if more.is_empty() || default.is_some() { name } else { "" };
+                let name = if more.is_empty() || default.is_some() {
+                    name
+                } else {
+                    ""
+                };
                 (name, default, inner.len() + 3)
             }
             None => {
@@ -335,7 +369,11 @@ impl<'text> Reader<'text> {
                 (after.get(..end).unwrap_or(""), None, end + 1)
             }
         };
-        let known = self.variables.get(name).map(|known| known.text.as_str()).or(default);
+        let known = self
+            .variables
+            .get(name)
+            .map(|known| known.text.as_str())
+            .or(default);
         let fits = |text: &&str| !name.is_empty() && word.text.len() + text.len() <= MAX_FILLED;
         let known = known.filter(fits);
         match known {
@@ -352,9 +390,12 @@ impl<'text> Reader<'text> {
 
     /// Remembers what a command gives to variables.
     fn assign(&mut self, words: &[Word]) {
-        let declares = words
-            .first()
-            .is_some_and(|word| matches!(word.text.as_str(), "export" | "readonly" | "declare" | "local" | "typeset"));
+        let declares = words.first().is_some_and(|word| {
+            matches!(
+                word.text.as_str(),
+                "export" | "readonly" | "declare" | "local" | "typeset"
+            )
+        });
         let all = words.iter().all(|word| assignment(word).is_some());
         if !declares && !all {
             return;
@@ -366,7 +407,8 @@ impl<'text> Reader<'text> {
             let source = word.part(value.clone());
             let text = word.text.get(value).unwrap_or("").to_owned();
             if self.variables.len() < MAX_VARIABLES && text.len() <= MAX_FILLED {
-                self.variables.insert(name.to_owned(), Assigned { text, source });
+                self.variables
+                    .insert(name.to_owned(), Assigned { text, source });
             }
         }
     }
@@ -387,7 +429,10 @@ const fn is_name(character: char) -> bool {
 /// What is inside `$( )` or between backticks, and how long the whole is.
 fn substitution(text: &str) -> (Range<usize>, usize) {
     if text.starts_with('`') {
-        let end = text.get(1..).and_then(|rest| rest.find('`')).map_or(text.len(), |at| at + 1);
+        let end = text
+            .get(1..)
+            .and_then(|rest| rest.find('`'))
+            .map_or(text.len(), |at| at + 1);
         return (1..end, (end + 1).min(text.len()));
     }
     let mut depth = 0_usize;

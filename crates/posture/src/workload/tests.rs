@@ -19,7 +19,9 @@ fn shell_words_are_split_as_a_shell_would() {
     let words = shell_words("vllm serve 'a b' --x=\"1 2\" \\\n --y z&&echo \"\"; true");
     assert_eq!(
         words,
-        ["vllm", "serve", "a b", "--x=1 2", "--y", "z", "&&", "echo", "", ";", "true"]
+        [
+            "vllm", "serve", "a b", "--x=1 2", "--y", "z", "&&", "echo", "", ";", "true"
+        ]
     );
 }
 

@@ -34,7 +34,10 @@ fn documents_aliases_and_merge_keys_are_read() {
     assert!(stream.error.is_none(), "{:?}", stream.error);
     assert_eq!(stream.documents.len(), 2);
     let used = stream.documents[0].get("use").unwrap();
-    assert_eq!((used.text_at("a"), used.text_at("b")), (Some("1"), Some("3")));
+    assert_eq!(
+        (used.text_at("a"), used.text_at("b")),
+        (Some("1"), Some("3"))
+    );
     assert_eq!(stream.documents[0].text_at("again"), Some("hello"));
     assert_eq!(stream.documents[1].text_at("kind"), Some("Second"));
 }
@@ -64,7 +67,10 @@ fn an_alias_that_holds_itself_is_refused() {
 fn depth_is_bounded() {
     let (_, stream) = stream(&"[".repeat(10_000));
     let message = stream.error.unwrap().message;
-    assert!(message.contains("deep") || message.contains("not YAML"), "{message}");
+    assert!(
+        message.contains("deep") || message.contains("not YAML"),
+        "{message}"
+    );
     let (_, stream) = self::stream(&"- ".repeat(10_000));
     assert!(stream.error.is_some());
 }
@@ -81,17 +87,51 @@ fn a_mistake_keeps_the_documents_before_it() {
 fn json_is_read() {
     let (_, stream) = stream("{\"kind\": \"Pod\", \"spec\": {\"hostIPC\": true}}");
     assert_eq!(
-        stream.documents[0].at(&["spec", "hostIPC"]).and_then(Node::boolean),
+        stream.documents[0]
+            .at(&["spec", "hostIPC"])
+            .and_then(Node::boolean),
         Some(true)
     );
 }
 
 #[test]
 fn a_block_ends_with_its_last_word() {
-    let text = "a: &a {x: 1}\nonly:\n  <<: *a\nnext:\n  - k: v\n    n:\n# c\nlast: 1\n";
+    let text = "a: &a {x: 1} # c\nonly:\n  <<: *a\nnext:\n  - k: v\n    n:\n# c\nlast: 1\n";
     let (files, stream) = stream(text);
     let root = &stream.documents[0];
     let shown = |key: &str| files.text(root.get(key).unwrap().place).to_owned();
+    assert_eq!(shown("a"), "&a {x: 1}");
     assert_eq!(shown("only"), "<<: *a");
-    assert!(shown("next").ends_with("k: v\n    n"), "{:?}", shown("next"));
+    assert!(
+        shown("next").ends_with("k: v\n    n"),
+        "{:?}",
+        shown("next")
+    );
+}
+
+#[test]
+fn json_is_read_as_other_programs_write_it() {
+    let text = "{\n\t\"kind\": \"Pod\",\n\t\"a\": [\n\t\t\"x\\/y\",\n\t\t\"\\ud83d\\ude00\"\n\t],\r\n\t\"b\":1,\"c\":\"d\",\"e\":{}}\n";
+    let (files, stream) = stream(text);
+    assert!(stream.error.is_none(), "{:?}", stream.error);
+    let root = &stream.documents[0];
+    assert_eq!(root.list("a")[0].text(), Some("x/y"));
+    assert_eq!(root.list("a")[1].text(), Some("\u{fffd}\u{fffd}"));
+    assert_eq!(files.text(root.get("c").unwrap().place), "\"d\"");
+    assert_eq!(root.text_at("c"), Some("d"));
+}
+
+#[test]
+fn a_byte_order_mark_and_foreign_line_ends_move_nothing() {
+    let text = "\u{feff}kind: A\r\nname: b # c\r\n---\r\nkind: C\r\n";
+    let (files, stream) = stream(text);
+    assert!(stream.error.is_none(), "{:?}", stream.error);
+    assert_eq!(stream.documents.len(), 2);
+    let first = &stream.documents[0];
+    assert_eq!(files.text(first.get("kind").unwrap().place), "A");
+    assert_eq!(files.text(first.get("name").unwrap().place), "b");
+    assert_eq!(
+        files.text(stream.documents[1].get("kind").unwrap().place),
+        "C"
+    );
 }

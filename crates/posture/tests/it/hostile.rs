@@ -11,8 +11,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use casemate_posture::estate::Estate;
-use casemate_posture::scan::{Corpus, judge};
 use casemate_posture::input;
+use casemate_posture::scan::{Corpus, judge};
 
 const GOOD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: good}\nspec:\n  containers:\n    - {name: c, image: i, securityContext: {privileged: true}}\n";
 
@@ -30,8 +30,16 @@ fn scan(fill: impl FnOnce(&Path)) -> Corpus {
         .findings
         .iter()
         .any(|finding| finding.rule == "AI-092" && finding.resource.contains("good"));
-    assert!(found, "the good manifest was not judged: {:?}", corpus.errors);
-    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+    assert!(
+        found,
+        "the good manifest was not judged: {:?}",
+        corpus.errors
+    );
+    assert!(
+        started.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        started.elapsed()
+    );
     corpus
 }
 
@@ -46,7 +54,10 @@ fn a_bomb_of_aliases_is_refused() {
     let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..30 {
         let before = format!("*a{}", level - 1);
-        text.push_str(&format!("a{level}: &a{level} [{}]\n", vec![before; 10].join(", ")));
+        text.push_str(&format!(
+            "a{level}: &a{level} [{}]\n",
+            vec![before; 10].join(", ")
+        ));
     }
     let corpus = scan(|at| fs::write(at.join("bomb.yaml"), &text).unwrap());
     assert!(only_error(&corpus).contains("aliases"));
@@ -61,18 +72,28 @@ fn a_bomb_of_merges_is_refused() {
         text.push_str(&format!("a{level}: &a{level} {{<<: [*a{before}, *a{before}], k{level}: {{<<: *a{before}, x: *a{before}}}}}\n"));
     }
     let corpus = scan(|at| fs::write(at.join("bomb.yaml"), &text).unwrap());
-    assert!(only_error(&corpus).contains("aliases"), "{:?}", corpus.errors);
+    assert!(
+        only_error(&corpus).contains("aliases"),
+        "{:?}",
+        corpus.errors
+    );
 }
 
 #[test]
 fn an_anchor_that_holds_itself_is_refused() {
-    let corpus = scan(|at| fs::write(at.join("loop.yaml"), "kind: &a\n  spec: {next: *a}\n").unwrap());
+    let corpus =
+        scan(|at| fs::write(at.join("loop.yaml"), "kind: &a\n  spec: {next: *a}\n").unwrap());
     assert!(only_error(&corpus).contains("hold itself"));
 }
 
 #[test]
 fn deep_nesting_is_refused() {
-    for text in ["[".repeat(200_000), "{a: ".repeat(200_000), "- ".repeat(200_000), "? ".repeat(100_000)] {
+    for text in [
+        "[".repeat(200_000),
+        "{a: ".repeat(200_000),
+        "- ".repeat(200_000),
+        "? ".repeat(100_000),
+    ] {
         let corpus = scan(|at| fs::write(at.join("deep.yaml"), &text).unwrap());
         only_error(&corpus);
     }
@@ -85,21 +106,30 @@ fn a_file_of_a_hundred_megabytes_is_refused_unread() {
         let file = File::create(at.join("large.yaml")).unwrap();
         file.set_len(100 * 1024 * 1024).unwrap();
     });
-    assert!(only_error(&corpus).contains("104857600 bytes"), "{:?}", corpus.errors);
+    assert!(
+        only_error(&corpus).contains("104857600 bytes"),
+        "{:?}",
+        corpus.errors
+    );
     assert!(started.elapsed() < Duration::from_secs(5));
 }
 
 #[test]
 fn one_line_of_many_megabytes_takes_no_longer_than_many_lines() {
-    let item = "{\"kind\": \"ConfigMap\", \"apiVersion\": \"v1\", \"metadata\": {\"name\": \"é\"}},";
-    let text = format!("{{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": [{}{{}}]}}", item.repeat(30_000));
+    let item =
+        "{\"kind\": \"ConfigMap\", \"apiVersion\": \"v1\", \"metadata\": {\"name\": \"é\"}},";
+    let text = format!(
+        "{{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": [{}{{}}]}}",
+        item.repeat(30_000)
+    );
     let corpus = scan(|at| fs::write(at.join("line.json"), &text).unwrap());
     assert!(corpus.errors.is_empty(), "{:?}", corpus.errors);
 }
 
 #[test]
 fn bytes_that_are_no_text_are_refused() {
-    let corpus = scan(|at| fs::write(at.join("bytes.yaml"), b"kind: Pod\nname: \xff\xfe\n").unwrap());
+    let corpus =
+        scan(|at| fs::write(at.join("bytes.yaml"), b"kind: Pod\nname: \xff\xfe\n").unwrap());
     assert!(only_error(&corpus).contains("UTF-8"));
 }
 
@@ -115,7 +145,10 @@ fn loops_of_links_end() {
     });
     assert!(only_error(&corpus).contains("loop"), "{:?}", corpus.errors);
     assert_eq!(corpus.documents.len(), 1);
-    let said = corpus.not_evaluable.iter().filter(|one| one.message.contains("leads out"));
+    let said = corpus
+        .not_evaluable
+        .iter()
+        .filter(|one| one.message.contains("leads out"));
     assert_eq!(said.count(), 2, "{:?}", corpus.not_evaluable);
 }
 
@@ -124,21 +157,31 @@ fn what_is_no_file_is_not_waited_for() {
     let corpus = scan(|at| {
         rustix::fs::mknodat(
             rustix::fs::CWD,
-            CString::new(at.join("pipe.yaml").as_os_str().as_bytes()).unwrap().as_c_str(),
+            CString::new(at.join("pipe.yaml").as_os_str().as_bytes())
+                .unwrap()
+                .as_c_str(),
             rustix::fs::FileType::Fifo,
             rustix::fs::Mode::RUSR,
             0,
         )
         .unwrap();
     });
-    assert!(only_error(&corpus).contains("neither"), "{:?}", corpus.errors);
+    assert!(
+        only_error(&corpus).contains("neither"),
+        "{:?}",
+        corpus.errors
+    );
 }
 
 #[test]
 fn a_file_that_is_not_there_is_said() {
     let mut corpus = Corpus::default();
     input::add(&mut corpus, Path::new("/nowhere/at/all.yaml"));
-    assert!(only_error(&corpus).contains("No such file"), "{:?}", corpus.errors);
+    assert!(
+        only_error(&corpus).contains("No such file"),
+        "{:?}",
+        corpus.errors
+    );
 }
 
 #[test]
@@ -170,15 +213,31 @@ fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
 /// Scans an archive by its name, beside a good manifest.
 fn scan_archive(bytes: &[u8]) -> Corpus {
     let folder = tempfile::tempdir().unwrap();
-    let (image, good) = (folder.path().join("image.tar"), folder.path().join("good.yaml"));
+    let (image, good) = (
+        folder.path().join("image.tar"),
+        folder.path().join("good.yaml"),
+    );
     fs::write(&image, bytes).unwrap();
     fs::write(&good, GOOD).unwrap();
     let started = Instant::now();
     let mut corpus = Corpus::default();
     input::add_all(&mut corpus, &[image, good]);
-    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "something was unpacked");
-    assert!(corpus.documents.iter().any(|one| one.root.text_at("kind") == Some("Pod")));
+    assert!(
+        started.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().count(),
+        2,
+        "something was unpacked"
+    );
+    assert!(
+        corpus
+            .documents
+            .iter()
+            .any(|one| one.root.text_at("kind") == Some("Pod"))
+    );
     corpus
 }
 
@@ -190,10 +249,21 @@ fn an_archive_that_leads_out_writes_nothing_and_is_said() {
         ("c.json", br#"{"config": {}, "rootfs": {}}"#),
         ("l.tar", &layer),
     ]));
-    assert!(only_error(&corpus).contains("leads out of the archive"), "{:?}", corpus.errors);
-    let image = corpus.documents.iter().find(|one| one.root.get("rootfs").is_some()).unwrap();
+    assert!(
+        only_error(&corpus).contains("leads out of the archive"),
+        "{:?}",
+        corpus.errors
+    );
+    let image = corpus
+        .documents
+        .iter()
+        .find(|one| one.root.get("rootfs").is_some())
+        .unwrap();
     let said = image.root.list("x-layers-unread");
-    assert!(said.iter().any(|one| one.text().unwrap().contains("leads out of the image")));
+    assert!(
+        said.iter()
+            .any(|one| one.text().unwrap().contains("leads out of the image"))
+    );
 }
 
 #[test]
@@ -213,18 +283,28 @@ fn a_layer_that_unpacks_to_far_more_than_it_is_is_not_read_on() {
     packed.write_all(&archive(&[("large", &zeros)])).unwrap();
     let packed = packed.finish().unwrap();
     let corpus = scan_archive(&archive(&[
-        ("manifest.json", br#"[{"Config": "c.json", "Layers": ["l.tar"]}]"#),
+        (
+            "manifest.json",
+            br#"[{"Config": "c.json", "Layers": ["l.tar"]}]"#,
+        ),
         ("c.json", br#"{"config": {}, "rootfs": {}}"#),
         ("l.tar", &packed),
     ]));
-    let image = corpus.documents.iter().find(|one| one.root.get("rootfs").is_some()).unwrap();
+    let image = corpus
+        .documents
+        .iter()
+        .find(|one| one.root.get("rootfs").is_some())
+        .unwrap();
     let said = image.root.list("x-layers-unread");
     assert!(said[0].text().unwrap().contains("times"), "{said:?}");
 }
 
 #[test]
 fn a_broken_archive_is_refused() {
-    for bytes in [&b"\x1f\x8b\x08\x00garbage that is no stream"[..], &archive(&[("x", b"y")])[..700]] {
+    for bytes in [
+        &b"\x1f\x8b\x08\x00garbage that is no stream"[..],
+        &archive(&[("x", b"y")])[..700],
+    ] {
         let corpus = scan_archive(bytes);
         only_error(&corpus);
     }
@@ -253,7 +333,11 @@ fn a_thousand_manifests_take_little_time() {
     let judged = started.elapsed();
     assert_eq!(estate.workloads.len(), 1_000);
     assert!(!judgement.findings.is_empty());
-    println!("read {read:?}, understood {:?}, judged {:?}", known - read, judged - known);
+    println!(
+        "read {read:?}, understood {:?}, judged {:?}",
+        known - read,
+        judged - known
+    );
     // Without optimisation and beside other tests; the bench measures it properly.
     assert!(judged < Duration::from_secs(30), "{judged:?}");
 }

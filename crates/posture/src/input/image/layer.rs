@@ -34,10 +34,16 @@ impl Listing {
         Ok(listing)
     }
 
-    fn take(&mut self, entry: &TarEntry, content: &mut dyn Read, heads: &mut usize) -> Result<(), String> {
+    fn take(
+        &mut self,
+        entry: &TarEntry,
+        content: &mut dyn Read,
+        heads: &mut usize,
+    ) -> Result<(), String> {
         if entry.escapes() {
             if self.faults.len() < MAX_FAULTS {
-                self.faults.push(format!("`{}` leads out of the image", entry.path));
+                self.faults
+                    .push(format!("`{}` leads out of the image", entry.path));
             }
             return Ok(());
         }
@@ -47,7 +53,11 @@ impl Listing {
             return Ok(());
         }
         if let Some(gone) = name.strip_prefix(".wh.") {
-            let inside = if folder.is_empty() { gone.to_owned() } else { format!("{folder}/{gone}") };
+            let inside = if folder.is_empty() {
+                gone.to_owned()
+            } else {
+                format!("{folder}/{gone}")
+            };
             self.taken.push(inside);
             return Ok(());
         }
@@ -57,14 +67,16 @@ impl Listing {
         }
         if self.files.len() >= MAX_FILES {
             if self.files.len() == MAX_FILES && self.faults.len() < MAX_FAULTS {
-                let fault = format!("more than {MAX_FILES} files in it matter; the rest is not shown");
+                let fault =
+                    format!("more than {MAX_FILES} files in it matter; the rest is not shown");
                 if !self.faults.contains(&fault) {
                     self.faults.push(fault);
                 }
             }
             return Ok(());
         }
-        let wants_head = looks_small && entry.is_file() && entry.size <= MAX_HEAD_OF && *heads < MAX_HEADS;
+        let wants_head =
+            looks_small && entry.is_file() && entry.size <= MAX_HEAD_OF && *heads < MAX_HEADS;
         let head = if wants_head { head(content)? } else { None };
         *heads += usize::from(head.is_some());
         self.files.push(Kept {
@@ -133,20 +145,70 @@ fn in_programs(path: &str) -> bool {
 /// Whether a name is one under which settings and keys are kept.
 fn is_settings(name: &str, path: &str) -> bool {
     const NAMES: &[&str] = &[
-        ".env", ".netrc", "_netrc", ".npmrc", ".pypirc", ".git-credentials", ".gitconfig", ".pgpass", ".my.cnf",
-        ".s3cfg", ".boto", ".htpasswd", ".dockercfg", ".bash_history", ".ash_history", ".python_history",
-        "credentials", "credentials.json", "credentials.db", "config.json", "kubeconfig", "token", "stored_tokens",
-        "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "authorized_keys", "sshd_config", "pip.conf", "shadow",
-        "passwd", "sudoers", "application_default_credentials.json", "service-account.json", "secrets.yaml",
-        "secrets.yml", "secrets.json", "settings.json", ".ngc", "ngc_api_key", "apikey", "api_key",
+        ".env",
+        ".netrc",
+        "_netrc",
+        ".npmrc",
+        ".pypirc",
+        ".git-credentials",
+        ".gitconfig",
+        ".pgpass",
+        ".my.cnf",
+        ".s3cfg",
+        ".boto",
+        ".htpasswd",
+        ".dockercfg",
+        ".bash_history",
+        ".ash_history",
+        ".python_history",
+        "credentials",
+        "credentials.json",
+        "credentials.db",
+        "config.json",
+        "kubeconfig",
+        "token",
+        "stored_tokens",
+        "id_rsa",
+        "id_dsa",
+        "id_ecdsa",
+        "id_ed25519",
+        "authorized_keys",
+        "sshd_config",
+        "pip.conf",
+        "shadow",
+        "passwd",
+        "sudoers",
+        "application_default_credentials.json",
+        "service-account.json",
+        "secrets.yaml",
+        "secrets.yml",
+        "secrets.json",
+        "settings.json",
+        ".ngc",
+        "ngc_api_key",
+        "apikey",
+        "api_key",
     ];
-    const ENDS: &[&str] = &[".pem", ".key", ".p12", ".pfx", ".jks", ".kdbx", ".env", ".tfstate", ".ovpn", ".ppk"];
+    const ENDS: &[&str] = &[
+        ".pem", ".key", ".p12", ".pfx", ".jks", ".kdbx", ".env", ".tfstate", ".ovpn", ".ppk",
+    ];
     let near = |folder: &str| path.contains(folder);
     let lower = name.to_ascii_lowercase();
     // `config.json` and `config` are everywhere; beside these folders they hold keys.
-    let of_client = [".docker/", ".kube/", ".aws/", ".azure/", ".ngc/", ".huggingface/", ".ssh/", ".config/gcloud/"];
+    let of_client = [
+        ".docker/",
+        ".kube/",
+        ".aws/",
+        ".azure/",
+        ".ngc/",
+        ".huggingface/",
+        ".ssh/",
+        ".config/gcloud/",
+    ];
     match lower.as_str() {
-        "config" | "config.json" | "settings.json" | "token" => of_client.iter().any(|folder| near(folder)) || near("huggingface/"),
+        "config" | "config.json" | "settings.json" | "token" => {
+            of_client.iter().any(|folder| near(folder)) || near("huggingface/")
+        }
         // Certificates that everybody has.
         _ if near("ssl/certs/") || near("ca-certificates/") || near("certifi/") => false,
         lower => {

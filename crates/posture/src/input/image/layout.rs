@@ -53,12 +53,16 @@ impl Store {
     pub(super) fn part(&self, name: &str) -> Result<Vec<u8>, String> {
         if !self.is_folder {
             let found = self.small.get(name).cloned();
-            return found.ok_or_else(|| format!("`{name}` is not in it, or is larger than {MAX_SMALL} bytes"));
+            return found.ok_or_else(|| {
+                format!("`{name}` is not in it, or is larger than {MAX_SMALL} bytes")
+            });
         }
         let told = |error: &io::Error| format!("`{name}`: {}", reason(error));
         let file = File::open(self.inside(name)?).map_err(|error| told(&error))?;
         let mut bytes = Vec::new();
-        file.take(MAX_SMALL + 1).read_to_end(&mut bytes).map_err(|error| told(&error))?;
+        file.take(MAX_SMALL + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| told(&error))?;
         if bytes.len() > usize::try_from(MAX_SMALL).unwrap_or(usize::MAX) {
             return Err(format!("`{name}` is larger than {MAX_SMALL} bytes"));
         }
@@ -76,7 +80,8 @@ impl Store {
     /// The path of a part in the folder: a regular file that no link leads away from.
     fn inside(&self, name: &str) -> Result<PathBuf, String> {
         let path = self.path.join(name);
-        let metadata = fs::symlink_metadata(&path).map_err(|error| format!("`{name}`: {}", reason(&error)))?;
+        let metadata =
+            fs::symlink_metadata(&path).map_err(|error| format!("`{name}`: {}", reason(&error)))?;
         if metadata.is_file() {
             Ok(path)
         } else {
@@ -113,7 +118,10 @@ impl Store {
         let source = self.archive(&mut archive)?;
         let mut entries = Entries::new(source);
         entries.each(|entry, content| {
-            if entry.is_file() && wanted.contains(entry.path.as_str()) && !found.contains_key(&entry.path) {
+            if entry.is_file()
+                && wanted.contains(entry.path.as_str())
+                && !found.contains_key(&entry.path)
+            {
                 found.insert(entry.path.clone(), list(content, &mut budget));
             }
             Ok(())
@@ -122,7 +130,10 @@ impl Store {
     }
 
     /// The archive as a stream, unpacked where it is compressed.
-    fn archive<'budget>(&self, budget: &'budget mut Budget) -> Result<impl Read + use<'budget>, String> {
+    fn archive<'budget>(
+        &self,
+        budget: &'budget mut Budget,
+    ) -> Result<impl Read + use<'budget>, String> {
         let file = File::open(&self.path).map_err(|error| reason(&error))?;
         unpacked(BufReader::new(file), budget)
     }
@@ -145,7 +156,11 @@ impl Store {
                 .read_to_end(&mut bytes)
                 .map_err(|error| reason(&error))?;
             // Layers may be small too; only what is JSON is kept.
-            if bytes.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| b"{[".contains(byte)) {
+            if bytes
+                .iter()
+                .find(|byte| !byte.is_ascii_whitespace())
+                .is_some_and(|byte| b"{[".contains(byte))
+            {
                 total += entry.size;
                 if total > MAX_SMALL_TOTAL {
                     return Err(format!("more than {MAX_SMALL_TOTAL} bytes of manifests"));
@@ -174,7 +189,11 @@ struct Counted<R> {
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let count = self.source.read(into)?;
-        self.count.set(self.count.get().saturating_add(u64::try_from(count).unwrap_or(u64::MAX)));
+        self.count.set(
+            self.count
+                .get()
+                .saturating_add(u64::try_from(count).unwrap_or(u64::MAX)),
+        );
         Ok(count)
     }
 }
@@ -199,16 +218,24 @@ impl<R: Read> Read for Bounded<'_, R> {
         }
         self.budget.bytes = self.budget.bytes.saturating_sub(bytes);
         if self.budget.bytes == 0 {
-            return Err(io::Error::other(format!("more than {MAX_UNPACKED} bytes when it is unpacked")));
+            return Err(io::Error::other(format!(
+                "more than {MAX_UNPACKED} bytes when it is unpacked"
+            )));
         }
         if Instant::now() > self.budget.deadline {
-            return Err(io::Error::other(format!("it takes more than {} seconds", MAX_TIME.as_secs())));
+            return Err(io::Error::other(format!(
+                "it takes more than {} seconds",
+                MAX_TIME.as_secs()
+            )));
         }
         Ok(count)
     }
 }
 
-fn unpacked<'out, R: Read + 'out>(mut source: R, budget: &'out mut Budget) -> Result<impl Read + use<'out, R>, String> {
+fn unpacked<'out, R: Read + 'out>(
+    mut source: R,
+    budget: &'out mut Budget,
+) -> Result<impl Read + use<'out, R>, String> {
     let mut head = [0; 4];
     let mut length = 0;
     while length < head.len() {

@@ -51,11 +51,19 @@ pub(super) fn images(store: &Store, files: &mut Files, name: &str) -> Result<Hel
         let saved = reader.document("manifest.json")?;
         reader.saved(&saved);
     } else {
-        return Err("an archive without `index.json` or `manifest.json`: no image that is known here".to_owned());
+        return Err(
+            "an archive without `index.json` or `manifest.json`: no image that is known here"
+                .to_owned(),
+        );
     }
-    let Reader { mut held, attached, .. } = reader;
+    let Reader {
+        mut held, attached, ..
+    } = reader;
     for (digest, manifest) in attached {
-        let of_image = held.images.iter_mut().filter(|image| image.digest == digest);
+        let of_image = held
+            .images
+            .iter_mut()
+            .filter(|image| image.digest == digest);
         of_image.for_each(|image| image.attached.push(manifest.clone()));
     }
     if held.images.is_empty() && held.faults.is_empty() {
@@ -82,7 +90,9 @@ impl Reader<'_> {
         for descriptor in index.list("manifests") {
             self.manifests += 1;
             if self.manifests > MAX_MANIFESTS || depth > MAX_DEPTH {
-                self.held.faults.push(format!("more than {MAX_MANIFESTS} manifests, or indexes in indexes"));
+                self.held.faults.push(format!(
+                    "more than {MAX_MANIFESTS} manifests, or indexes in indexes"
+                ));
                 return;
             }
             if let Err(message) = self.described(descriptor, depth) {
@@ -92,11 +102,18 @@ impl Reader<'_> {
     }
 
     fn described(&mut self, descriptor: &Node, depth: usize) -> Result<(), String> {
-        let digest = descriptor.text_at("digest").ok_or("a manifest without a digest")?.to_owned();
+        let digest = descriptor
+            .text_at("digest")
+            .ok_or("a manifest without a digest")?
+            .to_owned();
         let part = blob(&digest)?;
         if !self.store.has(&part) {
             // An index of many platforms of which one was fetched is as usual as a whole one.
-            return if depth > 0 { Ok(()) } else { Err(format!("`{part}` is not there")) };
+            return if depth > 0 {
+                Ok(())
+            } else {
+                Err(format!("`{part}` is not there"))
+            };
         }
         let manifest = self.document(&part)?;
         let manifests = manifest.get("manifests").is_some();
@@ -104,7 +121,11 @@ impl Reader<'_> {
             self.index(&manifest, depth + 1);
             return Ok(());
         }
-        let note = |key: &str| descriptor.get("annotations").and_then(|notes| notes.text_at(key));
+        let note = |key: &str| {
+            descriptor
+                .get("annotations")
+                .and_then(|notes| notes.text_at(key))
+        };
         let is_attestation = note("vnd.docker.reference.type") == Some("attestation-manifest");
         let subject = manifest.at(&["subject", "digest"]).and_then(Node::text);
         let of = subject.or_else(|| note("vnd.docker.reference.digest").filter(|_| is_attestation));
@@ -117,17 +138,30 @@ impl Reader<'_> {
                 .get("io.containerd.image.name")
                 .or_else(|| notes.get("org.opencontainers.image.ref.name"))
         });
-        let annotations = joined(manifest.get("annotations"), descriptor.get("annotations"), manifest.place);
-        let configuration = manifest.at(&["config", "digest"]).and_then(Node::text).ok_or_else(|| format!("`{part}` names no configuration"))?;
+        let annotations = joined(
+            manifest.get("annotations"),
+            descriptor.get("annotations"),
+            manifest.place,
+        );
+        let configuration = manifest
+            .at(&["config", "digest"])
+            .and_then(Node::text)
+            .ok_or_else(|| format!("`{part}` names no configuration"))?;
         let configuration = self.document(&blob(configuration)?)?;
         if configuration.get("rootfs").is_none() {
-            return Err(format!("`{part}` is no image, and nothing that is known here"));
+            return Err(format!(
+                "`{part}` is no image, and nothing that is known here"
+            ));
         }
         let layers = manifest
             .list("layers")
             .iter()
             .take(MAX_LAYERS)
-            .map(|layer| layer.text_at("digest").map_or(Err("a layer without a digest".to_owned()), blob))
+            .map(|layer| {
+                layer
+                    .text_at("digest")
+                    .map_or(Err("a layer without a digest".to_owned()), blob)
+            })
             .collect::<Result<Vec<_>, _>>()?;
         self.held.images.push(Packed {
             digest,
@@ -187,12 +221,21 @@ fn blob(digest: &str) -> Result<String, String> {
 fn plain(path: &str) -> Result<String, String> {
     let fits = !path.is_empty()
         && !path.starts_with('/')
-        && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
-    if fits { Ok(path.to_owned()) } else { Err(format!("`{}` leads out of the archive", shown(path))) }
+        && path
+            .split('/')
+            .all(|part| !part.is_empty() && part != "." && part != "..");
+    if fits {
+        Ok(path.to_owned())
+    } else {
+        Err(format!("`{}` leads out of the archive", shown(path)))
+    }
 }
 
 fn shown(text: &str) -> String {
-    text.chars().take(100).flat_map(char::escape_debug).collect()
+    text.chars()
+        .take(100)
+        .flat_map(char::escape_debug)
+        .collect()
 }
 
 /// The annotations of a manifest and of what names it; the manifest's own win.

@@ -52,7 +52,11 @@ impl<R: Read> Entries<R> {
         &mut self,
         mut look: impl FnMut(&Entry, &mut dyn Read) -> Result<(), String>,
     ) -> Result<(), String> {
-        let entries = self.archive.entries().map_err(|error| fault(&error))?.raw(true);
+        let entries = self
+            .archive
+            .entries()
+            .map_err(|error| fault(&error))?
+            .raw(true);
         let (mut path, mut link) = (None, None);
         for (count, entry) in entries.enumerate() {
             if count >= MAX_ENTRIES {
@@ -75,7 +79,11 @@ impl<R: Read> Entries<R> {
                 EntryType::XGlobalHeader => {}
                 kind => {
                     let own = || String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-                    let own_link = || entry.link_name_bytes().map(|name| String::from_utf8_lossy(&name).into_owned());
+                    let own_link = || {
+                        entry
+                            .link_name_bytes()
+                            .map(|name| String::from_utf8_lossy(&name).into_owned())
+                    };
                     let found = Entry {
                         path: plain(&path.take().unwrap_or_else(own)),
                         size: header.size().map_err(|error| fault(&error))?,
@@ -104,7 +112,9 @@ fn described(entry: &mut dyn Read) -> Result<String, String> {
         .read_to_end(&mut bytes)
         .map_err(|error| fault(&error))?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_DESCRIPTION {
-        return Err(format!("a name in it is longer than {MAX_DESCRIPTION} bytes"));
+        return Err(format!(
+            "a name in it is longer than {MAX_DESCRIPTION} bytes"
+        ));
     }
     let text = String::from_utf8_lossy(&bytes);
     Ok(text.trim_end_matches('\0').to_owned())
@@ -119,7 +129,9 @@ fn records(text: &str) -> Vec<(&str, &str)> {
             break;
         };
         let record = rest.get(length.len() + 1..whole);
-        let Some((key, value)) = record.and_then(|record| record.strip_suffix('\n')?.split_once('=')) else {
+        let Some((key, value)) =
+            record.and_then(|record| record.strip_suffix('\n')?.split_once('='))
+        else {
             break;
         };
         found.push((key, value));

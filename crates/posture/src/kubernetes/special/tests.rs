@@ -21,13 +21,23 @@ fn a_nim_of_the_operator_is_a_workload() {
     let workload = &estate.workloads[0];
     let one = &workload.containers[0];
     let image = one.image.as_ref().unwrap();
-    assert_eq!(image.reference, "nvcr.io/nim/meta/llama-3.1-8b-instruct:1.8");
+    assert_eq!(
+        image.reference,
+        "nvcr.io/nim/meta/llama-3.1-8b-instruct:1.8"
+    );
     assert_eq!((image.tag, image.place.line), (Some("1.8"), 7));
     assert!(one.runs("nim"));
-    assert!(matches!(one.variable("NGC_API_KEY").unwrap().value, Given::Secret("ngc")));
+    assert!(matches!(
+        one.variable("NGC_API_KEY").unwrap().value,
+        Given::Secret("ngc")
+    ));
     assert_eq!(one.mounts[0].source, Source::Claim("cache"));
     let ways = exposures(&estate, workload);
-    assert!(ways.iter().any(|way| way.how == How::LoadBalancer && way.port == Some(8000)), "{ways:?}");
+    assert!(
+        ways.iter()
+            .any(|way| way.how == How::LoadBalancer && way.port == Some(8000)),
+        "{ways:?}"
+    );
 }
 
 #[test]
@@ -44,13 +54,31 @@ fn a_predictor_is_a_workload_in_every_form_that_kserve_has() {
     let servers: Vec<_> = estate
         .workloads
         .iter()
-        .map(|one| (one.resource.name, one.containers[0].server.as_ref().map(|server| server.profile.as_str())))
+        .map(|one| {
+            (
+                one.resource.name,
+                one.containers[0]
+                    .server
+                    .as_ref()
+                    .map(|server| server.profile.as_str()),
+            )
+        })
         .collect();
     assert_eq!(
         servers,
-        [("a", Some("kserve")), ("a", None), ("b", Some("triton")), ("c", Some("vllm")), ("d", Some("triton"))]
+        [
+            ("a", Some("kserve")),
+            ("a", None),
+            ("b", Some("triton")),
+            ("c", Some("vllm")),
+            ("d", Some("triton"))
+        ]
     );
-    assert!(estate.workloads[0].containers[0].flag(&["--trust-remote-code"]).is_some());
+    assert!(
+        estate.workloads[0].containers[0]
+            .flag(&["--trust-remote-code"])
+            .is_some()
+    );
     assert!(estate.workloads[0].labels.contains(&("team", "x")));
 }
 
@@ -65,12 +93,29 @@ fn pods_inside_other_kinds_are_found() {
          apiVersion: nvidia.com/v1alpha1\nkind: DynamoGraphDeployment\nmetadata: {{name: g}}\nspec: {{services: {{Frontend: {{extraPodSpec: {{mainContainer: {{image: me/f}}}}}}, Worker: {{envFromSecret: hf, extraPodSpec: {{mainContainer: {{image: me/w, args: ['python3 -m x']}}}}}}}}}}\n"
     ));
     let estate = Estate::of(&corpus.files, &corpus.documents);
-    let found: Vec<_> = estate.workloads.iter().map(|one| (one.resource.name, one.containers[0].name)).collect();
+    let found: Vec<_> = estate
+        .workloads
+        .iter()
+        .map(|one| (one.resource.name, one.containers[0].name))
+        .collect();
     assert_eq!(
         found,
-        [("l", "c"), ("l", "c"), ("r", "c"), ("r", "c"), ("p", "n"), ("k", "k"), ("g", "Frontend"), ("g", "Worker")]
+        [
+            ("l", "c"),
+            ("l", "c"),
+            ("r", "c"),
+            ("r", "c"),
+            ("p", "n"),
+            ("k", "k"),
+            ("g", "Frontend"),
+            ("g", "Worker")
+        ]
     );
-    assert!(estate.workloads[..4].iter().all(|one| one.labels == [("a", "b")]));
+    assert!(
+        estate.workloads[..4]
+            .iter()
+            .all(|one| one.labels == [("a", "b")])
+    );
 }
 
 #[test]
@@ -87,11 +132,23 @@ fn variables_of_config_maps_that_were_read_are_known() {
     );
     let estate = Estate::of(&corpus.files, &corpus.documents);
     let one = &estate.workloads[0].containers[0];
-    assert_eq!(one.literal("ONE").map(|(text, place)| (text, place.line)), Some(("9", 5)));
-    assert!(matches!(one.variable("TWO").unwrap().value, Given::ConfigMap("other")));
+    assert_eq!(
+        one.literal("ONE").map(|(text, place)| (text, place.line)),
+        Some(("9", 5))
+    );
+    assert!(matches!(
+        one.variable("TWO").unwrap().value,
+        Given::ConfigMap("other")
+    ));
     assert_eq!(one.literal("X_LEVEL").unwrap().0, "9");
     assert_eq!(one.literal("URL").unwrap().0, "http://0.0.0.0:8000");
-    assert!(matches!(one.variable("*").unwrap().value, Given::ConfigMap("unseen")));
+    assert!(matches!(
+        one.variable("*").unwrap().value,
+        Given::ConfigMap("unseen")
+    ));
     let words: Vec<_> = one.words.iter().map(|word| word.text.as_ref()).collect();
-    assert_eq!(words, ["--port=8000", "--host=0.0.0.0", "$(PORT)", "--key=$(KEY)"]);
+    assert_eq!(
+        words,
+        ["--port=8000", "--host=0.0.0.0", "$(PORT)", "--key=$(KEY)"]
+    );
 }
