@@ -367,10 +367,16 @@ pub(crate) fn add_variable(case: &Case<'_>, name: &str, value: &str) -> Option<C
 pub(crate) fn unseen_environment(container: &Container<'_>) -> Option<Place> {
     let files = || {
         let files = container.node.get("env_file")?;
-        let read = container.node.get(crate::compose::resolve::FROM_FILES).is_some();
+        let read = container
+            .node
+            .get(crate::compose::resolve::FROM_FILES)
+            .is_some();
         (!read).then_some(files.place)
     };
-    container.variable("*").map(|bundle| bundle.place).or_else(files)
+    container
+        .variable("*")
+        .map(|bundle| bundle.place)
+        .or_else(files)
 }
 
 /// Whether a word of a command line is filled in later.
