@@ -28,6 +28,7 @@ mod model_files;
 mod packages;
 mod secrets;
 mod signatures;
+mod selectors;
 mod serving;
 mod subject;
 mod telemetry;
@@ -68,6 +69,7 @@ pub(crate) const ALL: &[&[Rule]] = &[
     model_files::RULES,
     secrets::RULES,
     signatures::RULES,
+    selectors::RULES,
     serving::RULES,
     telemetry::RULES,
     toolkit::RULES,

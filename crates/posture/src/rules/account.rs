@@ -4,7 +4,9 @@ use crate::estate::Estate;
 use crate::kubernetes::same_namespace;
 use crate::node::Node;
 use crate::rule::{Case, Change, Check, Finding, Group, Rule, Severity, Sink};
-use crate::rules::subject::{is_pod, is_spelled_out, is_template, place_of, security, workload_place};
+use crate::rules::subject::{
+    is_pod, is_spelled_out, is_template, place_of, security, workload_place,
+};
 use crate::workload::{Origin, Resource, Workload};
 
 pub(crate) const RULES: &[Rule] = &[
@@ -16,7 +18,13 @@ pub(crate) const RULES: &[Rule] = &[
         why: "Images of inference servers start as root unless told otherwise. Root in the container is root of every \
               file it mounts, the weights among them, and one bug in the runtime away from root of the node.",
         fix: "Write `runAsNonRoot: true` and `runAsUser: 1000`; NIM and Triton images are made for it.",
-        maps: &["CIS 5.2.7", "CIS-Docker 4.1", "NIST 800-190 4.1.2", "K01", "T1611"],
+        maps: &[
+            "CIS 5.2.7",
+            "CIS-Docker 4.1",
+            "NIST 800-190 4.1.2",
+            "K01",
+            "T1611",
+        ],
         checks: &[Check::Container(root)],
     },
     Rule {
@@ -28,7 +36,17 @@ pub(crate) const RULES: &[Rule] = &[
               through a model file has what a container escape is built from.",
         fix: "Write `allowPrivilegeEscalation: false`, `capabilities: {drop: [ALL]}` and \
               `seccompProfile: {type: RuntimeDefault}`.",
-        maps: &["CIS 5.2.6", "CIS 5.2.9", "CIS 5.7.2", "CIS-Docker 5.3", "CIS-Docker 5.25", "NIST 800-190 4.4.3", "K01", "T1611", "T1548"],
+        maps: &[
+            "CIS 5.2.6",
+            "CIS 5.2.9",
+            "CIS 5.7.2",
+            "CIS-Docker 5.3",
+            "CIS-Docker 5.25",
+            "NIST 800-190 4.4.3",
+            "K01",
+            "T1611",
+            "T1548",
+        ],
         checks: &[Check::Container(leftovers)],
     },
     Rule {
@@ -39,7 +57,13 @@ pub(crate) const RULES: &[Rule] = &[
         why: "Who gets to write a file beside the server changes the server: a Python module, a tokenizer, a cached \
               kernel that the next request loads and runs.",
         fix: "Write `readOnlyRootFilesystem: true` and give caches an `emptyDir`.",
-        maps: &["CIS-Docker 5.12", "NIST 800-190 4.4.4", "K01", "T1554", "AML.T0018.002"],
+        maps: &[
+            "CIS-Docker 5.12",
+            "NIST 800-190 4.4.4",
+            "K01",
+            "T1554",
+            "AML.T0018.002",
+        ],
         checks: &[Check::Container(writable_root)],
     },
     Rule {
@@ -63,14 +87,20 @@ fn root(case: &Case<'_>, sink: &mut Sink<'_>) {
                 let Some(text) = sink.known(user) else { return };
                 let account = text.split(':').next().unwrap_or(text);
                 if matches!(account, "root" | "0") {
-                    sink.find(user.place, "user", format!("`user: {text}` runs `{name}` as root"))
-                        .fix("Write `user: \"1000:1000\"`.");
+                    sink.find(
+                        user.place,
+                        "user",
+                        format!("`user: {text}` runs `{name}` as root"),
+                    )
+                    .fix("Write `user: \"1000:1000\"`.");
                 }
             }
             // NIM images name a user of their own.
             None if case.container.runs("nim") => {}
             None => {
-                let message = format!("`{name}` runs as the image's user, which is root for most inference servers");
+                let message = format!(
+                    "`{name}` runs as the image's user, which is root for most inference servers"
+                );
                 sink.find(place_of(case), "user", message)
                     .fix("Write `user: \"1000:1000\"` (`--user 1000:1000`) and make the caches writable for it.");
             }
@@ -91,17 +121,17 @@ fn root(case: &Case<'_>, sink: &mut Sink<'_>) {
         return;
     }
     match non_root {
-        Some(node) => {
-            if sink.known(node).is_some() {
-                let message = format!("`runAsNonRoot: false` lets container `{name}` run as root");
-                sink.find(node.place, "runAsNonRoot", message);
-            }
+        Some(node) if sink.known(node).is_some() => {
+            let message = format!("`runAsNonRoot: false` lets container `{name}` run as root");
+            sink.find(node.place, "runAsNonRoot", message);
         }
         None if is_spelled_out(case) => {
-            let message = format!("nothing keeps container `{name}` from running as root: no `runAsNonRoot`, no `runAsUser`");
+            let message = format!(
+                "nothing keeps container `{name}` from running as root: no `runAsNonRoot`, no `runAsUser`"
+            );
             sink.find(place_of(case), "runAsNonRoot", message);
         }
-        None => {}
+        Some(_) | None => {}
     }
 }
 
@@ -149,7 +179,8 @@ fn pod_leftovers(case: &Case<'_>, sink: &mut Sink<'_>) {
         None => missing.push("seccompProfile: {type: RuntimeDefault}"),
         Some(value) => {
             if sink.known(value) == Some("Unconfined") {
-                let message = "`Unconfined` opens every system call of the node's kernel to the server";
+                let message =
+                    "`Unconfined` opens every system call of the node's kernel to the server";
                 sink.find(value.place, "seccompProfile", message)
                     .change(Change::replace(value, "RuntimeDefault"));
             }
@@ -157,7 +188,10 @@ fn pod_leftovers(case: &Case<'_>, sink: &mut Sink<'_>) {
     }
     if !missing.is_empty() && is_spelled_out(case) {
         let listed = missing.join(", ");
-        let message = format!("container `{}` keeps what the restricted profile takes away; missing: `{listed}`", case.container.name);
+        let message = format!(
+            "container `{}` keeps what the restricted profile takes away; missing: `{listed}`",
+            case.container.name
+        );
         let finding = sink.find(place_of(case), "restricted", message);
         finding.fix(format!("Write under `securityContext`: `{listed}`."));
         add_missing(node, &missing, finding);
@@ -175,13 +209,21 @@ fn add_missing(container: &Node, missing: &[&str], finding: &mut Finding) {
     }
     for line in missing {
         let change = match *line {
-            "allowPrivilegeEscalation: false" => {
-                Change::set(container, &["securityContext", "allowPrivilegeEscalation"], "false")
-            }
-            "capabilities: {drop: [ALL]}" => {
-                Change::set(container, &["securityContext", "capabilities", "drop"], "[ALL]")
-            }
-            _ => Change::set(container, &["securityContext", "seccompProfile"], "{type: RuntimeDefault}"),
+            "allowPrivilegeEscalation: false" => Change::set(
+                container,
+                &["securityContext", "allowPrivilegeEscalation"],
+                "false",
+            ),
+            "capabilities: {drop: [ALL]}" => Change::set(
+                container,
+                &["securityContext", "capabilities", "drop"],
+                "[ALL]",
+            ),
+            _ => Change::set(
+                container,
+                &["securityContext", "seccompProfile"],
+                "{type: RuntimeDefault}",
+            ),
         };
         if let Some(change) = change {
             finding.change(change);
@@ -193,12 +235,16 @@ fn compose_leftovers(case: &Case<'_>, sink: &mut Sink<'_>) {
     let node = case.container.node;
     let mut kept = true;
     for option in node.list("security_opt") {
-        let Some(text) = sink.known(option) else { continue };
+        let Some(text) = sink.known(option) else {
+            continue;
+        };
         let (what, value) = text.split_once([':', '=']).unwrap_or((text, ""));
         match (what, value) {
             ("no-new-privileges", "" | "true") => kept = false,
             ("seccomp" | "apparmor" | "systempaths", "unconfined") | ("label", "disable") => {
-                let message = format!("`{text}` takes a wall between the container and the host's kernel away");
+                let message = format!(
+                    "`{text}` takes a wall between the container and the host's kernel away"
+                );
                 sink.find(option.place, what, message)
                     .fix("Remove the option; the engine's default profile fits inference servers.")
                     .change(Change::remove_item(option));
@@ -216,18 +262,26 @@ fn compose_leftovers(case: &Case<'_>, sink: &mut Sink<'_>) {
     }
     if !missing.is_empty() {
         let listed = missing.join("`, `");
-        let message = format!("`{}` keeps set-uid programs or the engine's capabilities; missing: `{listed}`", case.container.name);
+        let message = format!(
+            "`{}` keeps set-uid programs or the engine's capabilities; missing: `{listed}`",
+            case.container.name
+        );
         sink.find(place_of(case), "restricted", message)
-            .fix(format!("Write `{listed}` (`--security-opt no-new-privileges --cap-drop ALL`)."));
+            .fix(format!(
+                "Write `{listed}` (`--security-opt no-new-privileges --cap-drop ALL`)."
+            ));
     }
 }
 
 fn strong_capabilities(added: Option<&Node>, sink: &mut Sink<'_>) {
     for capability in added.map_or(&[][..], Node::items) {
-        let Some(text) = sink.known(capability) else { continue };
+        let Some(text) = sink.known(capability) else {
+            continue;
+        };
         let plain = text.trim_start_matches("CAP_").to_ascii_uppercase();
         if STRONG.contains(&plain.as_str()) {
-            let message = format!("the added capability `{text}` is most of what root of the node may do");
+            let message =
+                format!("the added capability `{text}` is most of what root of the node may do");
             sink.find(capability.place, format!("capability {plain}"), message)
                 .severity(Severity::High)
                 .fix(format!("Remove `{text}`."))
@@ -237,31 +291,33 @@ fn strong_capabilities(added: Option<&Node>, sink: &mut Sink<'_>) {
 }
 
 fn is_all(capability: &Node) -> bool {
-    capability.text().is_some_and(|text| text.eq_ignore_ascii_case("ALL"))
+    capability
+        .text()
+        .is_some_and(|text| text.eq_ignore_ascii_case("ALL"))
 }
 
 fn writable_root(case: &Case<'_>, sink: &mut Sink<'_>) {
     let (node, key) = match case.workload.origin {
         Origin::Kubernetes => (
-            case.container.node.at(&["securityContext", "readOnlyRootFilesystem"]),
+            case.container
+                .node
+                .at(&["securityContext", "readOnlyRootFilesystem"]),
             "readOnlyRootFilesystem",
         ),
         Origin::Compose | Origin::DockerRun => (case.container.node.get("read_only"), "read_only"),
     };
     let name = case.container.name;
     match node {
-        Some(node) => {
-            if sink.known(node).is_some() && node.boolean() == Some(false) {
-                let message = format!("`{key}: false` lets `{name}` change its own program files");
-                sink.find(node.place, key, message);
-            }
+        Some(node) if sink.known(node).is_some() && node.boolean() == Some(false) => {
+            let message = format!("`{key}: false` lets `{name}` change its own program files");
+            sink.find(node.place, key, message);
         }
         None if is_spelled_out(case) => {
             let message = format!("`{name}` can change its own program files: `{key}` is not set");
             sink.find(place_of(case), key, message)
                 .fix(format!("Write `{key}: true`, and mount scratch space where the server caches (/tmp, ~/.cache)."));
         }
-        None => {}
+        Some(_) | None => {}
     }
 }
 
@@ -271,7 +327,10 @@ fn token(workload: &Workload<'_>, estate: &Estate<'_>, sink: &mut Sink<'_>) {
     }
     let pod = workload.pod;
     if let Some(mounted) = pod.get("automountServiceAccountToken") {
-        if sink.known(mounted).is_some() && mounted.boolean() == Some(true) && !is_bound(workload, estate) {
+        if sink.known(mounted).is_some()
+            && mounted.boolean() == Some(true)
+            && !is_bound(workload, estate)
+        {
             let message = "`automountServiceAccountToken: true` hands the API token to every container of this pod";
             sink.find(mounted.place, "token", message)
                 .change(Change::replace(mounted, "false"));
@@ -283,8 +342,9 @@ fn token(workload: &Workload<'_>, estate: &Estate<'_>, sink: &mut Sink<'_>) {
         resource.name == account.map_or("default", |node| node.text().unwrap_or("default"))
             && same_namespace(resource, &workload.resource)
     });
-    if declared.is_some_and(|account| account.node.boolean_at("automountServiceAccountToken") == Some(false))
-        || is_bound(workload, estate)
+    if declared.is_some_and(|account| {
+        account.node.boolean_at("automountServiceAccountToken") == Some(false)
+    }) || is_bound(workload, estate)
     {
         return;
     }
@@ -295,7 +355,9 @@ fn token(workload: &Workload<'_>, estate: &Estate<'_>, sink: &mut Sink<'_>) {
     }
     let place = account.map_or_else(|| workload_place(workload), |node| node.place);
     let named = account.and_then(Node::text).unwrap_or("default");
-    let message = format!("the API token of ServiceAccount `{named}` is mounted into every container of this pod");
+    let message = format!(
+        "the API token of ServiceAccount `{named}` is mounted into every container of this pod"
+    );
     let finding = sink.find(place, "token", message);
     if let Some(change) = Change::set(pod, &["automountServiceAccountToken"], "false") {
         finding.change(change);
@@ -325,5 +387,6 @@ fn is_bound(workload: &Workload<'_>, estate: &Estate<'_>) -> bool {
         })
     };
     account != "default"
-        && (estate.of_kind("RoleBinding").any(names) || estate.of_kind("ClusterRoleBinding").any(names))
+        && (estate.of_kind("RoleBinding").any(names)
+            || estate.of_kind("ClusterRoleBinding").any(names))
 }

@@ -25,7 +25,15 @@ pub(crate) const RULES: &[Rule] = &[
         why: "A prompt decides how much memory a server takes. Without a limit one long context pushes every other \
               pod off the node; a GPU that is asked for without a memory limit does not change that.",
         fix: "Write `resources.limits` with `memory`, `cpu` and `ephemeral-storage`.",
-        maps: &["LLM10", "CIS-Docker 5.11", "CIS-Docker 5.12", "NIST 800-190 4.4.3", "K01", "T1499", "AML.T0029"],
+        maps: &[
+            "LLM10",
+            "CIS-Docker 5.11",
+            "CIS-Docker 5.12",
+            "NIST 800-190 4.4.3",
+            "K01",
+            "T1499",
+            "AML.T0029",
+        ],
         checks: &[Check::Container(limits)],
     },
     Rule {
@@ -36,7 +44,13 @@ pub(crate) const RULES: &[Rule] = &[
         why: "`memlock=-1`, a large stack, SYS_PTRACE and SYS_NICE are copied from examples and seldom needed: locked \
               memory cannot be reclaimed, and SYS_PTRACE reads the memory of the other processes of the pod.",
         fix: "Remove it, and measure whether anything changes; what is needed is worth a comment.",
-        maps: &["CIS-Docker 5.18", "CIS 5.2.8", "CIS 5.2.9", "NIST 800-190 4.4.3", "T1055"],
+        maps: &[
+            "CIS-Docker 5.18",
+            "CIS 5.2.8",
+            "CIS 5.2.9",
+            "NIST 800-190 4.4.3",
+            "T1055",
+        ],
         checks: &[Check::Container(raised)],
     },
     Rule {
@@ -71,7 +85,9 @@ fn shared_memory(case: &Case<'_>, sink: &mut Sink<'_>) {
             continue;
         };
         let Some(size) = volume.get("sizeLimit") else {
-            let place = volume.get("medium").map_or(volume.place, |medium| medium.place);
+            let place = volume
+                .get("medium")
+                .map_or(volume.place, |medium| medium.place);
             let message = format!(
                 "the memory volume at `{}` has no `sizeLimit`: it may grow to half of the node's memory",
                 mount.path
@@ -80,7 +96,9 @@ fn shared_memory(case: &Case<'_>, sink: &mut Sink<'_>) {
                 .fix("Write `sizeLimit: 8Gi`, or as much as the server's documentation asks for.");
             continue;
         };
-        let Some(text) = sink.known(size) else { continue };
+        let Some(text) = sink.known(size) else {
+            continue;
+        };
         if let (Some(wanted), Some(limit)) = (bytes(text), limit)
             && wanted > limit
         {
@@ -97,13 +115,17 @@ fn shared_memory(case: &Case<'_>, sink: &mut Sink<'_>) {
 
 fn compose_shared_memory(case: &Case<'_>, sink: &mut Sink<'_>) {
     let service = case.container.node;
-    let Some(size) = service.get("shm_size") else { return };
+    let Some(size) = service.get("shm_size") else {
+        return;
+    };
     let Some(text) = sink.known(size) else { return };
     let limit = compose_memory(service).and_then(Node::text).and_then(bytes);
     if let (Some(wanted), Some(limit)) = (bytes(text), limit)
         && wanted > limit
     {
-        let message = format!("`shm_size: {text}` is more than the container's memory limit: filling it kills the server");
+        let message = format!(
+            "`shm_size: {text}` is more than the container's memory limit: filling it kills the server"
+        );
         sink.find(size.place, "shm_size", message)
             .fix("Lower `shm_size`, or raise the memory limit above it.");
     }
@@ -122,14 +144,20 @@ fn limits(case: &Case<'_>, sink: &mut Sink<'_>) {
     let limited = |what: &str| match case.workload.origin {
         Origin::Kubernetes => {
             node.at(&["resources", "limits", what]).is_some()
-                || case.workload.pod.at(&["resources", "limits", what]).is_some()
+                || case
+                    .workload
+                    .pod
+                    .at(&["resources", "limits", what])
+                    .is_some()
                 || has_default_limit(case, what)
         }
         Origin::Compose | Origin::DockerRun => match what {
             "memory" => compose_memory(node).is_some(),
             "cpu" => {
                 node.get("cpus").or_else(|| node.get("cpu_quota")).is_some()
-                    || node.at(&["deploy", "resources", "limits", "cpus"]).is_some()
+                    || node
+                        .at(&["deploy", "resources", "limits", "cpus"])
+                        .is_some()
             }
             // Engines bound the writable layer with some storage drivers only.
             _ => true,
@@ -177,7 +205,8 @@ fn has_default_limit(case: &Case<'_>, what: &str) -> bool {
                 .map_or(&[][..], Node::items)
                 .iter()
                 .any(|limit| {
-                    limit.text_at("type") == Some("Container") && limit.at(&["default", what]).is_some()
+                    limit.text_at("type") == Some("Container")
+                        && limit.at(&["default", what]).is_some()
                 })
     })
 }
@@ -189,15 +218,23 @@ fn raised(case: &Case<'_>, sink: &mut Sink<'_>) {
         Origin::Compose | Origin::DockerRun => node.get("cap_add"),
     };
     for capability in added.map_or(&[][..], Node::items) {
-        let Some(text) = sink.known(capability) else { continue };
+        let Some(text) = sink.known(capability) else {
+            continue;
+        };
         let plain = text.trim_start_matches("CAP_");
         if matches!(plain, "SYS_PTRACE" | "SYS_NICE" | "SYS_RESOURCE") {
             let allows = match plain {
-                "SYS_PTRACE" => "reads and writes the memory of the other processes of the container, keys among it",
+                "SYS_PTRACE" => {
+                    "reads and writes the memory of the other processes of the container, keys among it"
+                }
                 "SYS_NICE" => "takes processor time from its neighbors",
                 _ => "lifts its own limits",
             };
-            sink.find(capability.place, plain, format!("with `{text}` the server {allows}"));
+            sink.find(
+                capability.place,
+                plain,
+                format!("with `{text}` the server {allows}"),
+            );
         }
     }
     if case.workload.origin == Origin::Kubernetes {
@@ -205,14 +242,18 @@ fn raised(case: &Case<'_>, sink: &mut Sink<'_>) {
         return;
     }
     for (limit, highest) in [("memlock", 0_i64), ("stack", 8 << 20)] {
-        let Some(value) = node.at(&["ulimits", limit]) else { continue };
+        let Some(value) = node.at(&["ulimits", limit]) else {
+            continue;
+        };
         let value = value.get("soft").unwrap_or(value);
         let raised = value
             .integer()
             .is_some_and(|number| number < 0 || (limit == "stack" && number > highest));
         if raised {
             let text = value.text().unwrap_or("");
-            let message = format!("`{limit}={text}` is copied from the vendor's example and lifts the bound of the engine");
+            let message = format!(
+                "`{limit}={text}` is copied from the vendor's example and lifts the bound of the engine"
+            );
             sink.find(value.place, limit, message);
         }
     }
@@ -220,19 +261,30 @@ fn raised(case: &Case<'_>, sink: &mut Sink<'_>) {
 
 fn raised_in_script(case: &Case<'_>, sink: &mut Sink<'_>) {
     for words in case.container.words.windows(3) {
-        let [command, flag, value] = words else { continue };
+        let [command, flag, value] = words else {
+            continue;
+        };
         if command.text == "ulimit"
             && matches!(flag.text.as_ref(), "-l" | "-s")
             && value.text == "unlimited"
         {
-            let message = format!("`ulimit {} unlimited` lifts a bound of the container", flag.text);
+            let message = format!(
+                "`ulimit {} unlimited` lifts a bound of the container",
+                flag.text
+            );
             sink.find(value.place, "ulimit", message);
         }
     }
 }
 
 /// Kinds whose controllers add the probes.
-const PROBED: &[&str] = &["InferenceService", "ServingRuntime", "ClusterServingRuntime", "RayService", "RayCluster"];
+const PROBED: &[&str] = &[
+    "InferenceService",
+    "ServingRuntime",
+    "ClusterServingRuntime",
+    "RayService",
+    "RayCluster",
+];
 
 /// Seconds that loading a model may take before anybody gives up on it.
 const LOAD: i64 = 300;
@@ -260,7 +312,9 @@ fn probes(case: &Case<'_>, sink: &mut Sink<'_>) {
     if let Some(startup) = node.get("startupProbe") {
         let given = patience(startup);
         if given < LOAD / 3 {
-            let message = format!("the `startupProbe` gives up after {given} seconds, before a model of some size is loaded");
+            let message = format!(
+                "the `startupProbe` gives up after {given} seconds, before a model of some size is loaded"
+            );
             sink.find(startup.place, "startupProbe", message);
         }
     } else if let Some(liveness) = node.get("livenessProbe") {
@@ -277,7 +331,8 @@ fn probes(case: &Case<'_>, sink: &mut Sink<'_>) {
 
 /// Seconds until a probe that never succeeds ends the container.
 fn patience(probe: &Node) -> i64 {
-    let number = |key: &str, default: i64| probe.get(key).and_then(Node::integer).unwrap_or(default);
+    let number =
+        |key: &str, default: i64| probe.get(key).and_then(Node::integer).unwrap_or(default);
     number("initialDelaySeconds", 0)
         .saturating_add(number("periodSeconds", 10).saturating_mul(number("failureThreshold", 3)))
 }

@@ -123,7 +123,10 @@ pub(crate) const RULES: &[Rule] = &[
 fn each(estate: &Estate<'_>, sink: &mut Sink<'_>, look: &mut dyn FnMut(&Node, &mut Sink<'_>)) {
     for document in estate.documents_of(Kind::Enclosure) {
         if let Some(spec) = spec_of(document) {
-            let name = document.root.get("metadata").and_then(|metadata| metadata.text_at("name"));
+            let name = document
+                .root
+                .get("metadata")
+                .and_then(|metadata| metadata.text_at("name"));
             sink.about(format!("Enclosure/{}", name.unwrap_or("?")));
             look(spec, sink);
         }
@@ -144,13 +147,21 @@ fn signers(estate: &Estate<'_>, sink: &mut Sink<'_>) {
             if !model.list("signers").is_empty() {
                 continue;
             }
-            let empty = model.entries().iter().find(|entry| entry.key == "signers").map(|entry| &entry.value);
+            let empty = model
+                .entries()
+                .iter()
+                .find(|entry| entry.key == "signers")
+                .map(|entry| &entry.value);
             let place = empty
                 .filter(|value| !value.is_null())
                 .or_else(|| model.get("name"))
                 .map_or(model.place, |node| node.place);
             let name = name_of(model);
-            sink.find(place, format!("model {name}"), format!("model `{name}` has no signers: any seal of it is opened"));
+            sink.find(
+                place,
+                format!("model {name}"),
+                format!("model `{name}` has no signers: any seal of it is opened"),
+            );
         }
     });
 }
@@ -158,12 +169,19 @@ fn signers(estate: &Estate<'_>, sink: &mut Sink<'_>) {
 fn key_files(estate: &Estate<'_>, sink: &mut Sink<'_>) {
     each(estate, sink, &mut |spec, sink| {
         for model in spec.list("models") {
-            let Some(key) = model.get("key") else { continue };
+            let Some(key) = model.get("key") else {
+                continue;
+            };
             let name = name_of(model);
             if key.text().is_some_and(|text| text.starts_with("file:")) {
-                let message = format!("the key of `{name}` lies in a file of the host, and no hardware has to prove itself for it");
+                let message = format!(
+                    "the key of `{name}` lies in a file of the host, and no hardware has to prove itself for it"
+                );
                 sink.find(key.place, format!("key {name}"), message);
-            } else if key.text().is_some_and(|text| text.starts_with("AGE-SECRET-KEY-")) {
+            } else if key
+                .text()
+                .is_some_and(|text| text.starts_with("AGE-SECRET-KEY-"))
+            {
                 let message = format!("the key of `{name}` itself is written into the enclosure");
                 sink.find(key.place, format!("key {name}"), message)
                     .severity(Severity::Critical)
@@ -174,13 +192,22 @@ fn key_files(estate: &Estate<'_>, sink: &mut Sink<'_>) {
 }
 
 /// Beginnings of option names that warn.
-const WARNINGS: &[&str] = &["danger", "insecure", "unsafe", "allow-insecure", "disable-auth", "no-auth", "skip-verif"];
+const WARNINGS: &[&str] = &[
+    "danger",
+    "insecure",
+    "unsafe",
+    "allow-insecure",
+    "disable-auth",
+    "no-auth",
+    "skip-verif",
+];
 
 fn warned(estate: &Estate<'_>, sink: &mut Sink<'_>) {
     each(estate, sink, &mut |spec, sink| {
         spec.walk(&mut |node| {
             for entry in node.entries() {
-                let off = entry.value.boolean() == Some(false) || matches!(entry.value.text(), Some("0" | "false"));
+                let off = entry.value.boolean() == Some(false)
+                    || matches!(entry.value.text(), Some("0" | "false"));
                 let name = entry.key.to_ascii_lowercase().replace('_', "-");
                 if !off && warns(&name) {
                     let message = format!("`{}` takes a wall away: its name says so", entry.key);
@@ -191,9 +218,14 @@ fn warned(estate: &Estate<'_>, sink: &mut Sink<'_>) {
         for stage in spec.list("stages") {
             for word in stage.at(&["run", "command"]).map_or(&[][..], Node::items) {
                 let text = word.text().unwrap_or("").replace('_', "-");
-                let flag = text.strip_prefix("--").map(|flag| flag.split('=').next().unwrap_or(flag));
+                let flag = text
+                    .strip_prefix("--")
+                    .map(|flag| flag.split('=').next().unwrap_or(flag));
                 if flag.is_some_and(warns) {
-                    let message = format!("`{text}` of stage `{}` takes a wall away: its name says so", name_of(stage));
+                    let message = format!(
+                        "`{text}` of stage `{}` takes a wall away: its name says so",
+                        name_of(stage)
+                    );
                     sink.find(word.place, text, message);
                 }
             }
@@ -228,14 +260,21 @@ const EVERYBODY: &[&str] = &[
 fn everybody(estate: &Estate<'_>, sink: &mut Sink<'_>) {
     each(estate, sink, &mut |spec, sink| {
         for flow in spec.list("flows") {
-            let Some(group) = flow.at(&["from", "group"]) else { continue };
-            let Some(name) = sink.known(group) else { continue };
+            let Some(group) = flow.at(&["from", "group"]) else {
+                continue;
+            };
+            let Some(name) = sink.known(group) else {
+                continue;
+            };
             if !EVERYBODY.contains(&name.to_ascii_lowercase().as_str()) {
                 continue;
             }
             let classes: Vec<&str> = flow.list("routes").iter().filter_map(Node::text).collect();
             let to = flow.text_at("to").unwrap_or("?");
-            let message = format!("everybody in `{name}` may call {} of `{to}`", classes.join(", "));
+            let message = format!(
+                "everybody in `{name}` may call {} of `{to}`",
+                classes.join(", ")
+            );
             sink.find(group.place, format!("flow {name} {to}"), message);
         }
     });
@@ -244,9 +283,15 @@ fn everybody(estate: &Estate<'_>, sink: &mut Sink<'_>) {
 fn listeners(estate: &Estate<'_>, sink: &mut Sink<'_>) {
     each(estate, sink, &mut |spec, sink| {
         for expose in spec.list("exposes") {
-            let Some(listen) = expose.get("listen") else { continue };
-            let Some(text) = sink.known(listen) else { continue };
-            let Ok(address) = text.parse::<SocketAddr>() else { continue };
+            let Some(listen) = expose.get("listen") else {
+                continue;
+            };
+            let Some(text) = sink.known(listen) else {
+                continue;
+            };
+            let Ok(address) = text.parse::<SocketAddr>() else {
+                continue;
+            };
             let stage = expose.text_at("stage").unwrap_or("?");
             let what = match address.ip() {
                 ip if ip.is_unspecified() => "every address of the host",
@@ -262,10 +307,13 @@ fn listeners(estate: &Estate<'_>, sink: &mut Sink<'_>) {
 fn is_private(address: std::net::IpAddr) -> bool {
     match address {
         std::net::IpAddr::V4(ip) => {
-            let shared = ip.octets().starts_with(&[100]) && matches!(ip.octets(), [_, 64..=127, ..]);
+            let shared =
+                ip.octets().starts_with(&[100]) && matches!(ip.octets(), [_, 64..=127, ..]);
             ip.is_loopback() || ip.is_private() || ip.is_link_local() || shared
         }
-        std::net::IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+        std::net::IpAddr::V6(ip) => {
+            ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()
+        }
     }
 }
 
@@ -294,8 +342,25 @@ fn is_broad(path: &str) -> bool {
     let parts: Vec<&str> = clean.split('/').filter(|part| !part.is_empty()).collect();
     match parts.as_slice() {
         [] => true,
-        [top] => matches!(*top, "etc" | "home" | "root" | "var" | "run" | "srv" | "mnt" | "media" | "data" | "proc" | "sys" | "dev" | "boot" | "tmp"),
-        ["etc" | "root" | "home" | "run" | "proc" | "sys" | "dev", ..] | ["var", "lib" | "run" | "log", ..] => true,
+        [top] => matches!(
+            *top,
+            "etc"
+                | "home"
+                | "root"
+                | "var"
+                | "run"
+                | "srv"
+                | "mnt"
+                | "media"
+                | "data"
+                | "proc"
+                | "sys"
+                | "dev"
+                | "boot"
+                | "tmp"
+        ),
+        ["etc" | "root" | "home" | "run" | "proc" | "sys" | "dev", ..]
+        | ["var", "lib" | "run" | "log", ..] => true,
         _ => false,
     }
 }
@@ -304,9 +369,14 @@ fn host_directories(estate: &Estate<'_>, sink: &mut Sink<'_>) {
     each(estate, sink, &mut |spec, sink| {
         for stage in spec.list("stages") {
             for directory in stage.at(&["run", "host"]).map_or(&[][..], Node::items) {
-                let Some(path) = sink.known(directory) else { continue };
+                let Some(path) = sink.known(directory) else {
+                    continue;
+                };
                 if is_broad(path) {
-                    let message = format!("stage `{}` reads all of `{path}` of the host", name_of(stage));
+                    let message = format!(
+                        "stage `{}` reads all of `{path}` of the host",
+                        name_of(stage)
+                    );
                     sink.find(directory.place, format!("host {path}"), message);
                 }
             }
@@ -317,14 +387,24 @@ fn host_directories(estate: &Estate<'_>, sink: &mut Sink<'_>) {
 fn rollback(estate: &Estate<'_>, sink: &mut Sink<'_>) {
     each(estate, sink, &mut |spec, sink| {
         for model in spec.list("models") {
-            let epoch = model.get("minimum-epoch").and_then(Node::integer).unwrap_or(0);
+            let epoch = model
+                .get("minimum-epoch")
+                .and_then(Node::integer)
+                .unwrap_or(0);
             if epoch > 0 {
                 continue;
             }
-            let node = model.get("minimum-epoch").or_else(|| model.get("version")).or_else(|| model.get("name"));
+            let node = model
+                .get("minimum-epoch")
+                .or_else(|| model.get("version"))
+                .or_else(|| model.get("name"));
             let name = name_of(model);
             let message = format!("any older seal of `{name}` is opened as well as the newest");
-            sink.find(node.map_or(model.place, |node| node.place), format!("epoch {name}"), message);
+            sink.find(
+                node.map_or(model.place, |node| node.place),
+                format!("epoch {name}"),
+                message,
+            );
         }
     });
 }
@@ -332,10 +412,19 @@ fn rollback(estate: &Estate<'_>, sink: &mut Sink<'_>) {
 fn vague_profile(estate: &Estate<'_>, sink: &mut Sink<'_>) {
     each(estate, sink, &mut |spec, sink| {
         for stage in spec.list("stages") {
-            let Some(profile) = stage.get("profile") else { continue };
+            let Some(profile) = stage.get("profile") else {
+                continue;
+            };
             if profile.text() == Some("http") && !stage.list("models").is_empty() {
-                let message = format!("stage `{}` opens models, and the profile `http` knows nothing of its server", name_of(stage));
-                sink.find(profile.place, format!("profile {}", name_of(stage)), message);
+                let message = format!(
+                    "stage `{}` opens models, and the profile `http` knows nothing of its server",
+                    name_of(stage)
+                );
+                sink.find(
+                    profile.place,
+                    format!("profile {}", name_of(stage)),
+                    message,
+                );
             }
         }
     });
@@ -344,14 +433,25 @@ fn vague_profile(estate: &Estate<'_>, sink: &mut Sink<'_>) {
 fn image_name(estate: &Estate<'_>, sink: &mut Sink<'_>) {
     each(estate, sink, &mut |spec, sink| {
         for stage in spec.list("stages") {
-            let Some(image) = stage.at(&["run", "image"]) else { continue };
-            let Some(path) = sink.known(image) else { continue };
-            let file = path.trim_end_matches('/').rsplit('/').next().unwrap_or(path);
+            let Some(image) = stage.at(&["run", "image"]) else {
+                continue;
+            };
+            let Some(path) = sink.known(image) else {
+                continue;
+            };
+            let file = path
+                .trim_end_matches('/')
+                .rsplit('/')
+                .next()
+                .unwrap_or(path);
             let moves = ["latest", "current", "main", "nightly", "dev"]
                 .iter()
                 .any(|word| file.split(['.', '-', '_', ':']).any(|part| part == *word));
             if moves {
-                let message = format!("`{path}` of stage `{}` is overwritten by the next build", name_of(stage));
+                let message = format!(
+                    "`{path}` of stage `{}` is overwritten by the next build",
+                    name_of(stage)
+                );
                 sink.find(image.place, format!("image {}", name_of(stage)), message);
             }
         }

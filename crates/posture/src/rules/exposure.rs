@@ -20,7 +20,15 @@ pub(crate) const RULES: &[Rule] = &[Rule {
           source ranges or an Ingress without TLS, prompts and answers can be read on the way, and anybody who finds \
           the address spends the GPU.",
     fix: "Keep the Service a ClusterIP, and let an authenticating gateway with TLS be the only way in.",
-    maps: &["NIST 800-190 4.3.3", "NIST 800-190 4.3.1", "K07", "T1190", "T1040", "AML.T0040", "AML.T0049"],
+    maps: &[
+        "NIST 800-190 4.3.3",
+        "NIST 800-190 4.3.1",
+        "K07",
+        "T1190",
+        "T1040",
+        "AML.T0040",
+        "AML.T0049",
+    ],
     checks: &[Check::Workload(open), Check::Workload(custom)],
 }];
 
@@ -35,9 +43,18 @@ fn open(workload: &Workload<'_>, estate: &Estate<'_>, sink: &mut Sink<'_>) {
         match exposure.how {
             How::NodePort | How::LoadBalancer => service(workload, &exposure, &mut told, sink),
             How::Ingress => route(workload, &exposure, estate, sink),
-            How::Host if workload.origin != Origin::Kubernetes && !is_between_processes(workload, &exposure) => published(&exposure, &mut told, sink),
+            How::Host
+                if workload.origin != Origin::Kubernetes
+                    && !is_between_processes(workload, &exposure) =>
+            {
+                published(&exposure, &mut told, sink)
+            }
             // Ports of the node have a rule of their own.
-            How::Host | How::HostNetwork | How::Loopback | How::ClusterService | How::InternalLoadBalancer => {}
+            How::Host
+            | How::HostNetwork
+            | How::Loopback
+            | How::ClusterService
+            | How::InternalLoadBalancer => {}
         }
     }
 }
@@ -45,11 +62,16 @@ fn open(workload: &Workload<'_>, estate: &Estate<'_>, sink: &mut Sink<'_>) {
 /// Whether the server is given a certificate of its own.
 fn encrypts(workload: &Workload<'_>) -> bool {
     workload.containers.iter().any(|container| {
-        let flags: &[&str] = &["--ssl-certfile", "--ssl-cert-file", "--grpc-use-ssl", "--grpc-use-ssl-mutual"];
+        let flags: &[&str] = &[
+            "--ssl-certfile",
+            "--ssl-cert-file",
+            "--grpc-use-ssl",
+            "--grpc-use-ssl-mutual",
+        ];
         container.flag(flags).is_some()
-            || container
-                .literal("NIM_SSL_MODE")
-                .is_some_and(|(mode, _)| matches!(mode.to_ascii_uppercase().as_str(), "TLS" | "MTLS"))
+            || container.literal("NIM_SSL_MODE").is_some_and(|(mode, _)| {
+                matches!(mode.to_ascii_uppercase().as_str(), "TLS" | "MTLS")
+            })
     })
 }
 
@@ -93,7 +115,12 @@ fn ends_tls(service: &Resource<'_>) -> bool {
         })
 }
 
-fn route(workload: &Workload<'_>, exposure: &Exposure<'_>, estate: &Estate<'_>, sink: &mut Sink<'_>) {
+fn route(
+    workload: &Workload<'_>,
+    exposure: &Exposure<'_>,
+    estate: &Estate<'_>,
+    sink: &mut Sink<'_>,
+) {
     let resource = exposure.resource;
     let encrypted = match resource.kind {
         "Ingress" | "Route" => Some(has_tls(resource)),
@@ -111,7 +138,8 @@ fn route(workload: &Workload<'_>, exposure: &Exposure<'_>, estate: &Estate<'_>, 
                 .fix("Write `tls:` with the host and the secret of its certificate.");
         }
         None => {
-            let message = format!("the Gateway of `{name}` was not read: whether it ends TLS is not known");
+            let message =
+                format!("the Gateway of `{name}` was not read: whether it ends TLS is not known");
             sink.cannot_tell(exposure.place, message);
         }
     }
@@ -152,8 +180,14 @@ fn gateway_tls(route: &Resource<'_>, estate: &Estate<'_>) -> Option<bool> {
         if !named || !(same_namespace(gateway, route) || gateway.namespace.is_some()) {
             continue;
         }
-        let listeners = gateway.node.at(&["spec", "listeners"]).map_or(&[][..], Node::items);
-        let servers = gateway.node.at(&["spec", "servers"]).map_or(&[][..], Node::items);
+        let listeners = gateway
+            .node
+            .at(&["spec", "listeners"])
+            .map_or(&[][..], Node::items);
+        let servers = gateway
+            .node
+            .at(&["spec", "servers"])
+            .map_or(&[][..], Node::items);
         let secure = listeners
             .iter()
             .all(|one| matches!(one.text_at("protocol"), Some("HTTPS" | "TLS")))
@@ -165,16 +199,25 @@ fn gateway_tls(route: &Resource<'_>, estate: &Estate<'_>) -> Option<bool> {
 
 /// Whether this way leads to a port that a rule of its own is about.
 fn is_between_processes(workload: &Workload<'_>, exposure: &Exposure<'_>) -> bool {
-    let internal = |port| workload.containers.iter().any(|container| group::is_internal(container, port));
+    let internal = |port| {
+        workload
+            .containers
+            .iter()
+            .any(|container| group::is_internal(container, port))
+    };
     exposure.port.is_some_and(internal)
 }
 
 fn published(exposure: &Exposure<'_>, told: &mut BTreeSet<String>, sink: &mut Sink<'_>) {
-    let port = exposure.port.map_or_else(|| "?".to_owned(), |port| port.to_string());
+    let port = exposure
+        .port
+        .map_or_else(|| "?".to_owned(), |port| port.to_string());
     if !told.insert(port.clone()) {
         return;
     }
-    let message = format!("port {port} of the server is published on every address of the host, in plain HTTP");
+    let message = format!(
+        "port {port} of the server is published on every address of the host, in plain HTTP"
+    );
     sink.find(exposure.place, format!("port {port}"), message)
         .fix(format!("Publish it on the loopback, `127.0.0.1:{port}:{port}`, behind a proxy with TLS and a login."));
 }
@@ -185,11 +228,15 @@ fn custom(workload: &Workload<'_>, _: &Estate<'_>, sink: &mut Sink<'_>) {
     if resource.kind != "NIMService" || encrypts(workload) {
         return;
     }
-    let Some(expose) = resource.node.at(&["spec", "expose"]) else { return };
+    let Some(expose) = resource.node.at(&["spec", "expose"]) else {
+        return;
+    };
     if let Some(kind) = expose.at(&["service", "type"])
         && let Some(text @ ("NodePort" | "LoadBalancer")) = sink.known(kind)
     {
-        let message = format!("the operator makes a {text} Service for this NIM: its port is reachable in plain HTTP");
+        let message = format!(
+            "the operator makes a {text} Service for this NIM: its port is reachable in plain HTTP"
+        );
         sink.find(kind.place, "service", message)
             .fix("Write `type: ClusterIP`, and put an authenticating gateway in front.");
     }
@@ -197,11 +244,16 @@ fn custom(workload: &Workload<'_>, _: &Estate<'_>, sink: &mut Sink<'_>) {
         .get("ingress")
         .or_else(|| expose.at(&["router", "ingress"]));
     if let Some(ingress) = ingress
-        && let Some(enabled) = ingress.get("enabled").filter(|node| node.boolean() == Some(true))
-        && ingress.at(&["spec", "tls"]).is_none_or(|tls| tls.items().is_empty())
+        && let Some(enabled) = ingress
+            .get("enabled")
+            .filter(|node| node.boolean() == Some(true))
+        && ingress
+            .at(&["spec", "tls"])
+            .is_none_or(|tls| tls.items().is_empty())
     {
         let message = "the operator makes an Ingress without TLS for this NIM";
-        sink.find(enabled.place, "ingress", message)
-            .fix("Write `spec.tls` of the Ingress with the host and the secret of its certificate.");
+        sink.find(enabled.place, "ingress", message).fix(
+            "Write `spec.tls` of the Ingress with the host and the secret of its certificate.",
+        );
     }
 }

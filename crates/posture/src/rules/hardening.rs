@@ -14,7 +14,14 @@ pub(crate) const RULES: &[Rule] = &[
         why: "A privileged container has every capability and every device: whoever takes over the model server, by a \
               pickle or a bug in a parser, owns the node and reads the memory of every other model on it.",
         fix: "Remove `privileged`. A GPU needs no privilege: ask for `nvidia.com/gpu`, or name the device.",
-        maps: &["CIS 5.2.2", "CIS-Docker 5.4", "NIST 800-190 4.4.3", "K01", "T1611", "AML.T0105"],
+        maps: &[
+            "CIS 5.2.2",
+            "CIS-Docker 5.4",
+            "NIST 800-190 4.4.3",
+            "K01",
+            "T1611",
+            "AML.T0105",
+        ],
         checks: &[Check::Container(privileged)],
     },
     Rule {
@@ -25,7 +32,14 @@ pub(crate) const RULES: &[Rule] = &[
         why: "Vendor examples share the host's IPC namespace to get a large /dev/shm. Every process of the node that \
               does the same reads and writes the tensors, KV caches and queues that the server keeps there.",
         fix: "Keep IPC private and mount an `emptyDir` with `medium: Memory` and a `sizeLimit` at /dev/shm.",
-        maps: &["CIS 5.2.4", "CIS-Docker 5.16", "NIST 800-190 4.4.3", "K01", "T1611", "AML.T0105"],
+        maps: &[
+            "CIS 5.2.4",
+            "CIS-Docker 5.16",
+            "NIST 800-190 4.4.3",
+            "K01",
+            "T1611",
+            "AML.T0105",
+        ],
         checks: &[Check::Workload(host_ipc)],
     },
     Rule {
@@ -37,8 +51,20 @@ pub(crate) const RULES: &[Rule] = &[
               answer, and each port of the server is a port of the node; in its process namespace the server sees the \
               command lines, environment and memory of its neighbors.",
         fix: "Remove the setting and put a Service in front of the port.",
-        maps: &["CIS 5.2.3", "CIS 5.2.5", "CIS 5.2.13", "CIS-Docker 5.9", "CIS-Docker 5.15", "NIST 800-190 4.3.3", "K01", "T1611"],
-        checks: &[Check::Workload(host_namespaces), Check::Container(host_ports)],
+        maps: &[
+            "CIS 5.2.3",
+            "CIS 5.2.5",
+            "CIS 5.2.13",
+            "CIS-Docker 5.9",
+            "CIS-Docker 5.15",
+            "NIST 800-190 4.3.3",
+            "K01",
+            "T1611",
+        ],
+        checks: &[
+            Check::Workload(host_namespaces),
+            Check::Container(host_ports),
+        ],
     },
     Rule {
         id: "AI-101",
@@ -48,7 +74,13 @@ pub(crate) const RULES: &[Rule] = &[
         why: "Who can write to the runtime's socket starts a privileged container with the node's disk in it: one \
               request from a taken-over server is the whole node, its keys and its models.",
         fix: "Remove the mount. What must start containers belongs into an operator with a role of its own.",
-        maps: &["CIS-Docker 5.31", "NIST 800-190 4.4.3", "K01", "T1611", "T1610"],
+        maps: &[
+            "CIS-Docker 5.31",
+            "NIST 800-190 4.4.3",
+            "K01",
+            "T1611",
+            "T1610",
+        ],
         checks: &[Check::Container(runtime_socket)],
     },
 ];
@@ -81,17 +113,25 @@ fn host_ipc(workload: &Workload<'_>, _: &crate::estate::Estate<'_>, sink: &mut S
     } else if let Some(node) = workload.pod.get("ipc")
         && sink.known(node) == Some("host")
     {
-        let message = "`ipc: host` shares the host's System V and POSIX shared memory with this container";
-        sink.find(node.place, "ipc", message)
-            .fix("Write `ipc: private` and give /dev/shm a size with `shm_size` (`--shm-size 8g`).");
+        let message =
+            "`ipc: host` shares the host's System V and POSIX shared memory with this container";
+        sink.find(node.place, "ipc", message).fix(
+            "Write `ipc: private` and give /dev/shm a size with `shm_size` (`--shm-size 8g`).",
+        );
     }
 }
 
 fn host_namespaces(workload: &Workload<'_>, _: &crate::estate::Estate<'_>, sink: &mut Sink<'_>) {
     if workload.origin == Origin::Kubernetes {
         for (key, allows) in [
-            ("hostPID", "every container of this pod sees and can signal all processes of the node"),
-            ("hostNetwork", "every port the server opens is open on the node, and no NetworkPolicy applies to it"),
+            (
+                "hostPID",
+                "every container of this pod sees and can signal all processes of the node",
+            ),
+            (
+                "hostNetwork",
+                "every port the server opens is open on the node, and no NetworkPolicy applies to it",
+            ),
         ] {
             if let Some(node) = switched_on(workload.pod, key, sink) {
                 sink.find(node.place, key, format!("`{key}: true`: {allows}"))
@@ -101,8 +141,14 @@ fn host_namespaces(workload: &Workload<'_>, _: &crate::estate::Estate<'_>, sink:
         return;
     }
     for (key, allows) in [
-        ("pid", "the container sees and can signal all processes of the host"),
-        ("network_mode", "every port the server opens is open on the host, its metrics and management among them"),
+        (
+            "pid",
+            "the container sees and can signal all processes of the host",
+        ),
+        (
+            "network_mode",
+            "every port the server opens is open on the host, its metrics and management among them",
+        ),
     ] {
         if let Some(node) = workload.pod.get(key)
             && sink.known(node) == Some("host")
@@ -118,8 +164,12 @@ fn host_ports(case: &Case<'_>, sink: &mut Sink<'_>) {
         return;
     }
     for port in case.container.node.list("ports") {
-        let Some(entry) = port.entry("hostPort") else { continue };
-        let Some(number) = sink.known(&entry.value) else { continue };
+        let Some(entry) = port.entry("hostPort") else {
+            continue;
+        };
+        let Some(number) = sink.known(&entry.value) else {
+            continue;
+        };
         if number == "0" {
             continue;
         }
@@ -165,7 +215,9 @@ const SOCKET_DIRECTORIES: &[&str] = &[
 
 fn runtime_socket(case: &Case<'_>, sink: &mut Sink<'_>) {
     for mount in &case.container.mounts {
-        let Source::Host(path) = &mount.source else { continue };
+        let Source::Host(path) = &mount.source else {
+            continue;
+        };
         let clean = path.trim_end_matches('/');
         let file = clean.rsplit('/').next().unwrap_or(clean);
         if !SOCKETS.contains(&file) && !SOCKET_DIRECTORIES.contains(&clean) {

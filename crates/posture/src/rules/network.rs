@@ -1,12 +1,11 @@
-//! Policies for the network: whether a pod has one, what it lets out, and selectors that select nothing.
+//! Policies for the network: whether a pod has one, and what it lets out.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
-use crate::cluster::{policies, selects, service_selects};
+use crate::cluster::{policies, selects};
 use crate::estate::Estate;
 use crate::kubernetes::{pairs, same_namespace};
-use crate::node::{Node, is_unresolved};
+use crate::node::Node;
 use crate::place::Place;
 use crate::rule::{Check, Group, Rule, Severity, Sink};
 use crate::rules::subject::{is_custom, is_inference, is_template, workload_place};
@@ -22,7 +21,14 @@ pub(crate) const RULES: &[Rule] = &[
               metadata service; without an ingress policy every pod of the cluster is a client.",
         fix: "Deny both directions by default, then allow the callers, and for egress DNS and what the server needs: \
               `casemate render network-policy` writes it.",
-        maps: &["CIS 5.3.2", "NIST 800-190 4.3.3", "NIST 800-190 4.4.2", "K07", "T1041", "AML.T0025"],
+        maps: &[
+            "CIS 5.3.2",
+            "NIST 800-190 4.3.3",
+            "NIST 800-190 4.4.2",
+            "K07",
+            "T1041",
+            "AML.T0025",
+        ],
         checks: &[Check::Workload(held)],
     },
     Rule {
@@ -33,30 +39,16 @@ pub(crate) const RULES: &[Rule] = &[
         why: "A policy that allows 0.0.0.0/0 is no policy for weights: they leave by the same way. It includes \
               169.254.169.254, where the node's cloud credentials are handed out.",
         fix: "Allow the addresses or names the server needs, or leave `egress` to DNS and the pods it calls.",
-        maps: &["CIS 5.3.2", "NIST 800-190 4.4.2", "K07", "T1041", "T1552.005", "AML.T0025", "AML.T0055"],
+        maps: &[
+            "CIS 5.3.2",
+            "NIST 800-190 4.4.2",
+            "K07",
+            "T1041",
+            "T1552.005",
+            "AML.T0025",
+            "AML.T0055",
+        ],
         checks: &[Check::Estate(open_egress)],
-    },
-    Rule {
-        id: "AI-117",
-        title: "network policy that selects nothing",
-        group: Group::Hardening,
-        severity: Severity::Medium,
-        why: "A policy with a mistyped label protects no pod and looks as if it did: reviews pass, and the server stays \
-              open to the whole cluster.",
-        fix: "Write the labels of the pod template into `podSelector`.",
-        maps: &["CIS 5.3.2", "NIST 800-190 4.3.3", "K07", "AML.T0049"],
-        checks: &[Check::Estate(idle_policies)],
-    },
-    Rule {
-        id: "AI-118",
-        title: "service that selects nothing",
-        group: Group::Hardening,
-        severity: Severity::Medium,
-        why: "A Service whose selector matches no pod is a name that waits for a taker: whoever may create a pod with \
-              these labels in the namespace receives the prompts that are sent to it.",
-        fix: "Write the labels of the pod template into `selector`.",
-        maps: &["NIST 800-190 4.3.3", "K07", "T1557"],
-        checks: &[Check::Estate(idle_services)],
     },
 ];
 
@@ -68,7 +60,10 @@ const POLICIES: &[&str] = &[
 ];
 
 fn held(workload: &Workload<'_>, estate: &Estate<'_>, sink: &mut Sink<'_>) {
-    if workload.origin != Origin::Kubernetes || workload.containers.is_empty() || is_template(workload) {
+    if workload.origin != Origin::Kubernetes
+        || workload.containers.is_empty()
+        || is_template(workload)
+    {
         return;
     }
     let found = policies(estate, workload);
@@ -94,8 +89,13 @@ fn held(workload: &Workload<'_>, estate: &Estate<'_>, sink: &mut Sink<'_>) {
             Severity::Medium,
         ),
     };
-    let severity = if is_inference(workload) { severity } else { Severity::Low };
-    sink.find(workload_place(workload), "policy", message).severity(severity);
+    let severity = if is_inference(workload) {
+        severity
+    } else {
+        Severity::Low
+    };
+    sink.find(workload_place(workload), "policy", message)
+        .severity(severity);
 }
 
 /// Whether a policy of the namespace goes by a label that a controller gives.
@@ -103,8 +103,9 @@ fn generated_may_match(workload: &Workload<'_>, estate: &Estate<'_>) -> bool {
     estate.resources.iter().any(|policy| {
         POLICIES.contains(&policy.kind)
             && same_namespace(policy, &workload.resource)
-            && selector_of(policy)
-                .is_some_and(|selector| names_generated(selector) && mentions(selector, workload.resource.name))
+            && selector_of(policy).is_some_and(|selector| {
+                names_generated(selector) && mentions(selector, workload.resource.name)
+            })
     })
 }
 
@@ -114,20 +115,37 @@ fn mentions(selector: &Node, name: &str) -> bool {
     found
 }
 
-fn selector_of<'tree>(policy: &Resource<'tree>) -> Option<&'tree Node> {
+pub(crate) fn selector_of<'tree>(policy: &Resource<'tree>) -> Option<&'tree Node> {
     let spec = policy.node.get("spec")?;
-    spec.get("podSelector").or_else(|| spec.get("endpointSelector"))
+    spec.get("podSelector")
+        .or_else(|| spec.get("endpointSelector"))
 }
 
 /// Whether a selector goes by labels that controllers give to pods, which no document shows.
 fn names_generated(selector: &Node) -> bool {
     let generated = |key: &str| {
-        matches!(key, "job-name" | "controller-uid" | "app.kubernetes.io/instance" | "app")
-            || ["kserve.io", "nvidia.com", "ray.io", "x-k8s.io", "batch.kubernetes.io", "statefulset.kubernetes.io", "knative.dev"]
-                .iter()
-                .any(|domain| key.split('/').next().is_some_and(|prefix| prefix.ends_with(domain)))
+        matches!(
+            key,
+            "job-name" | "controller-uid" | "app.kubernetes.io/instance" | "app"
+        ) || [
+            "kserve.io",
+            "nvidia.com",
+            "ray.io",
+            "x-k8s.io",
+            "batch.kubernetes.io",
+            "statefulset.kubernetes.io",
+            "knative.dev",
+        ]
+        .iter()
+        .any(|domain| {
+            key.split('/')
+                .next()
+                .is_some_and(|prefix| prefix.ends_with(domain))
+        })
     };
-    pairs(selector.get("matchLabels")).iter().any(|label| generated(label.0))
+    pairs(selector.get("matchLabels"))
+        .iter()
+        .any(|label| generated(label.0))
         || selector
             .list("matchExpressions")
             .iter()
@@ -135,12 +153,19 @@ fn names_generated(selector: &Node) -> bool {
 }
 
 fn open_egress(estate: &Estate<'_>, sink: &mut Sink<'_>) {
-    for policy in estate.resources.iter().filter(|one| POLICIES.contains(&one.kind)) {
+    for policy in estate
+        .resources
+        .iter()
+        .filter(|one| POLICIES.contains(&one.kind))
+    {
         sink.about_resource(policy);
-        let Some(spec) = policy.node.get("spec") else { continue };
+        let Some(spec) = policy.node.get("spec") else {
+            continue;
+        };
         let restricts = |key: &str| {
             spec.get(key).is_none_or(|types| {
-                types.items().is_empty() || types.items().iter().any(|one| one.text() == Some("Egress"))
+                types.items().is_empty()
+                    || types.items().iter().any(|one| one.text() == Some("Egress"))
             })
         };
         if !restricts("policyTypes") || !restricts("types") {
@@ -155,11 +180,15 @@ fn open_egress(estate: &Estate<'_>, sink: &mut Sink<'_>) {
 
 /// Whether every workload that the policy selects runs once and ends: what fetches a model, rather than serves.
 fn only_fetches(policy: &Resource<'_>, estate: &Estate<'_>) -> bool {
-    let Some(selector) = selector_of(policy) else { return false };
+    let Some(selector) = selector_of(policy) else {
+        return false;
+    };
     let mut selected = estate
         .workloads
         .iter()
-        .filter(|workload| same_namespace(policy, &workload.resource) && selects(selector, &workload.labels))
+        .filter(|workload| {
+            same_namespace(policy, &workload.resource) && selects(selector, &workload.labels)
+        })
         .peekable();
     selected.peek().is_some()
         && selected.all(|workload| matches!(workload.resource.kind, "Job" | "CronJob" | "NIMCache"))
@@ -169,7 +198,9 @@ fn open_rule(policy: &Resource<'_>, rule: &Node, fetches: bool, sink: &mut Sink<
     match policy.kind {
         "CiliumNetworkPolicy" | "CiliumClusterwideNetworkPolicy" => cilium_rule(rule, sink),
         "GlobalNetworkPolicy" => calico_rule(rule, sink),
-        "NetworkPolicy" if policy.api_version.starts_with("projectcalico.org") => calico_rule(rule, sink),
+        "NetworkPolicy" if policy.api_version.starts_with("projectcalico.org") => {
+            calico_rule(rule, sink)
+        }
         _ => {
             let peers = rule.list("to");
             if peers.is_empty() {
@@ -199,7 +230,8 @@ fn any_destination(rule: &Node, sink: &mut Sink<'_>) {
         Some(port) => (port.place, port.text().unwrap_or("")),
         None => (open.place, "every"),
     };
-    let message = format!("the egress rule names no destination: port {what} of every address is allowed");
+    let message =
+        format!("the egress rule names no destination: port {what} of every address is allowed");
     sink.find(place, format!("egress any {what}"), message);
 }
 
@@ -226,7 +258,12 @@ fn calico_rule(rule: &Node, sink: &mut Sink<'_>) {
     }
     let destination = rule.get("destination");
     for net in destination.map_or(&[][..], |one| one.list("nets")) {
-        judge_block(net, destination.map_or(&[][..], |one| one.list("notNets")), false, sink);
+        judge_block(
+            net,
+            destination.map_or(&[][..], |one| one.list("notNets")),
+            false,
+            sink,
+        );
     }
     if destination.is_none()
         && let Some(action) = rule.get("action")
@@ -241,7 +278,9 @@ const METADATA: [u8; 4] = [169, 254, 169, 254];
 
 fn judge_block(cidr: &Node, except: &[Node], fetches: bool, sink: &mut Sink<'_>) {
     let Some(text) = sink.known(cidr) else { return };
-    let Some((address, length)) = network(text) else { return };
+    let Some((address, length)) = network(text) else {
+        return;
+    };
     let metadata = IpAddr::from(METADATA);
     let excepted = |node: &Node| node.text().is_some_and(|text| contains(text, metadata));
     let leaks_credentials = contains(text, metadata) && !except.iter().any(excepted);
@@ -250,14 +289,24 @@ fn judge_block(cidr: &Node, except: &[Node], fetches: bool, sink: &mut Sink<'_>)
     let subject = format!("egress {text}");
     if leaks_credentials {
         let message = if everywhere {
-            format!("`{text}` allows every address, the metadata service at 169.254.169.254 among them")
+            format!(
+                "`{text}` allows every address, the metadata service at 169.254.169.254 among them"
+            )
         } else {
-            format!("`{text}` contains 169.254.169.254, where the node's cloud credentials are handed out")
+            format!(
+                "`{text}` contains 169.254.169.254, where the node's cloud credentials are handed out"
+            )
         };
         sink.find(place, subject, message);
     } else if everywhere && !fetches {
-        let message = format!("`{text}` allows every address that is not excepted: weights leave by this way");
-        let severity = if except.is_empty() { Severity::High } else { Severity::Medium };
+        let message = format!(
+            "`{text}` allows every address that is not excepted: weights leave by this way"
+        );
+        let severity = if except.is_empty() {
+            Severity::High
+        } else {
+            Severity::Medium
+        };
         sink.find(place, subject, message).severity(severity);
     }
 }
@@ -281,147 +330,11 @@ fn network(text: &str) -> Option<(IpAddr, u32)> {
 fn contains(network_text: &str, address: IpAddr) -> bool {
     match (network(network_text), address) {
         (Some((IpAddr::V4(network), length)), IpAddr::V4(address)) => {
-            let mask = u32::MAX.checked_shl(32_u32.saturating_sub(length)).unwrap_or(0);
+            let mask = u32::MAX
+                .checked_shl(32_u32.saturating_sub(length))
+                .unwrap_or(0);
             length <= 32 && network.to_bits() & mask == address.to_bits() & mask
         }
         _ => false,
     }
-}
-
-/// Workloads by their namespace. Those whose namespace is filled in later may be in any, and are in `anywhere`.
-struct Neighbors<'estate, 'tree> {
-    by_namespace: HashMap<&'estate str, Vec<&'estate Workload<'tree>>>,
-    anywhere: Vec<&'estate Workload<'tree>>,
-    all: Vec<&'estate Workload<'tree>>,
-}
-
-impl<'estate, 'tree> Neighbors<'estate, 'tree> {
-    fn of(estate: &'estate Estate<'tree>) -> Self {
-        let mut found = Self {
-            by_namespace: HashMap::new(),
-            anywhere: Vec::new(),
-            all: Vec::new(),
-        };
-        let own = |workload: &&Workload<'_>| workload.origin == Origin::Kubernetes;
-        for workload in estate.workloads.iter().filter(own) {
-            let namespace = workload.resource.namespace_or_default();
-            found.all.push(workload);
-            if is_unresolved(namespace) {
-                found.anywhere.push(workload);
-            } else {
-                found.by_namespace.entry(namespace).or_default().push(workload);
-            }
-        }
-        found
-    }
-
-    /// Those that may be in the namespace of `resource`.
-    fn near(&self, resource: &Resource<'_>) -> impl Iterator<Item = &'estate Workload<'tree>> {
-        let namespace = resource.namespace_or_default();
-        let (some, more) = if is_unresolved(namespace) {
-            (self.all.as_slice(), &[][..])
-        } else {
-            let there = self.by_namespace.get(namespace).map_or(&[][..], Vec::as_slice);
-            (there, self.anywhere.as_slice())
-        };
-        some.iter().chain(more).copied()
-    }
-}
-
-fn idle_policies(estate: &Estate<'_>, sink: &mut Sink<'_>) {
-    let neighbors = Neighbors::of(estate);
-    for policy in estate.of_kind("NetworkPolicy").chain(estate.of_kind("CiliumNetworkPolicy")) {
-        let Some(selector) = selector_of(policy) else { continue };
-        let labels = pairs(selector.get("matchLabels"));
-        let hidden = labels.iter().any(|label| is_unresolved(label.0) || is_unresolved(label.1));
-        let empty = labels.is_empty() && selector.list("matchExpressions").is_empty();
-        if empty {
-            continue;
-        }
-        sink.about_resource(policy);
-        judge_selector(policy, selector, hidden, &neighbors, sink, &|workload| {
-            selects(selector, &workload.labels)
-        });
-    }
-}
-
-fn idle_services(estate: &Estate<'_>, sink: &mut Sink<'_>) {
-    let neighbors = Neighbors::of(estate);
-    for service in estate.of_kind("Service") {
-        let Some(selector) = service.node.at(&["spec", "selector"]) else { continue };
-        let labels = pairs(Some(selector));
-        if labels.is_empty() || !matches!(service.api_version, "v1" | "") {
-            continue;
-        }
-        let hidden = labels.iter().any(|label| is_unresolved(label.0) || is_unresolved(label.1));
-        sink.about_resource(service);
-        judge_selector(service, selector, hidden, &neighbors, sink, &|workload| {
-            service_selects(service, workload)
-        });
-    }
-}
-
-fn judge_selector(
-    resource: &Resource<'_>,
-    selector: &Node,
-    hidden: bool,
-    neighbors: &Neighbors<'_, '_>,
-    sink: &mut Sink<'_>,
-    matches: &dyn Fn(&Workload<'_>) -> bool,
-) {
-    let (place, text) = first_value(selector);
-    if hidden {
-        sink.cannot_tell(place, "the selector is filled in later; render it first");
-        return;
-    }
-    let mut near = neighbors.near(resource).peekable();
-    if near.peek().is_none() {
-        sink.cannot_tell(place, "no workload of this namespace was read, so nothing shows what the selector selects");
-        return;
-    }
-    let mut generated = names_generated_flat(selector);
-    for workload in near {
-        if matches(workload) {
-            return;
-        }
-        // The pods of these carry labels that the document does not show.
-        generated |= is_custom(workload) || workload.labels.iter().any(|label| is_unresolved(label.1));
-    }
-    if generated {
-        sink.cannot_tell(place, "a controller gives the pods their labels; scan the pods it makes");
-        return;
-    }
-    let kind = resource.kind;
-    let message = format!("no workload that was read has the label `{text}`: this {kind} selects nothing");
-    sink.find(place, "selector", message);
-}
-
-fn names_generated_flat(selector: &Node) -> bool {
-    let by_job = |key: &str| {
-        matches!(key, "job-name" | "controller-uid")
-            || key.starts_with("batch.kubernetes.io/")
-            || key.starts_with("statefulset.kubernetes.io/")
-            || key.starts_with("apps.kubernetes.io/")
-    };
-    let flat = selector.entries().iter().any(|entry| by_job(&entry.key));
-    flat || selector
-        .get("matchLabels")
-        .is_some_and(|labels| labels.entries().iter().any(|entry| by_job(&entry.key)))
-}
-
-/// The first label of a selector: what a person would look at.
-fn first_value(selector: &Node) -> (Place, String) {
-    let flat = selector.get("matchLabels").unwrap_or(selector);
-    let labelled = flat
-        .entries()
-        .iter()
-        .find(|entry| entry.value.text().is_some())
-        .map(|entry| (entry.value.place, format!("{}: {}", entry.key, entry.value.text().unwrap_or(""))));
-    let expressed = || {
-        let key = selector.list("matchExpressions").first()?.get("key")?;
-        Some((key.place, key.text().unwrap_or("").to_owned()))
-    };
-    labelled
-        .or_else(expressed)
-        .unwrap_or_else(|| (selector.place, String::new()))
 }

@@ -26,29 +26,55 @@ pub(crate) const RULES: &[Rule] = &[
         why: "A digest says which image, not whose. Without an admission policy that checks signatures, or from a \
               registry that is only an address, an image that was pushed by anybody gets the model's keys.",
         fix: "Enforce a verification policy (Kyverno `verifyImages`, sigstore's `ClusterImagePolicy`) that covers it.",
-        maps: &["CIS 5.5.1", "NIST 800-190 4.1.5", "NIST 800-190 4.2.1", "K02", "SLSA", "AML.M0013", "LLM03"],
+        maps: &[
+            "CIS 5.5.1",
+            "NIST 800-190 4.1.5",
+            "NIST 800-190 4.2.1",
+            "K02",
+            "SLSA",
+            "AML.M0013",
+            "LLM03",
+        ],
         checks: &[Check::Container(registry), Check::Estate(verification)],
     },
 ];
 
 fn digest(case: &Case<'_>, sink: &mut Sink<'_>) {
-    let Some(image) = &case.container.image else { return };
-    let built_here = case.workload.origin != Origin::Kubernetes && case.container.node.get("build").is_some();
+    let Some(image) = &case.container.image else {
+        return;
+    };
+    let built_here =
+        case.workload.origin != Origin::Kubernetes && case.container.node.get("build").is_some();
     if image.reference.is_empty() || image.digest.is_some() || built_here {
         return;
     }
     if image.is_unresolved() {
-        sink.cannot_tell(image.place, format!("image `{}` is filled in later; render it first", image.reference));
+        sink.cannot_tell(
+            image.place,
+            format!(
+                "image `{}` is filled in later; render it first",
+                image.reference
+            ),
+        );
         return;
     }
     let message = match image.tag {
         Some("latest") => format!("`{}` is whatever was pushed last", image.reference),
-        None => format!("`{}` has no tag: it is whatever was pushed last", image.reference),
-        Some(tag) => format!("the tag `{tag}` of `{}` can be moved to another image", image.repository),
+        None => format!(
+            "`{}` has no tag: it is whatever was pushed last",
+            image.reference
+        ),
+        Some(tag) => format!(
+            "the tag `{tag}` of `{}` can be moved to another image",
+            image.repository
+        ),
     };
     let tagged = !matches!(image.tag, None | Some("latest"));
     let finding = sink.find(image.place, "digest", message);
-    finding.fix(format!("Write `{}@sha256:…` with the digest of the image you tested.", image.reference));
+    finding.fix(format!(
+        "Write `{}@sha256:…` with the digest of the image you tested.",
+        image.reference
+    ));
     // The NIM operator joins repository and tag; there is no place for a digest.
     if tagged && case.workload.resource.kind.starts_with("NIM") {
         finding.severity(Severity::Low);
@@ -56,10 +82,17 @@ fn digest(case: &Case<'_>, sink: &mut Sink<'_>) {
 }
 
 fn registry(case: &Case<'_>, sink: &mut Sink<'_>) {
-    let Some(image) = case.container.image.as_ref().filter(|image| !image.is_unresolved()) else {
+    let Some(image) = case
+        .container
+        .image
+        .as_ref()
+        .filter(|image| !image.is_unresolved())
+    else {
         return;
     };
-    let Some((host, _)) = image.repository.split_once('/') else { return };
+    let Some((host, _)) = image.repository.split_once('/') else {
+        return;
+    };
     let bare = host.split(':').next().unwrap_or(host);
     if bare.parse::<std::net::Ipv4Addr>().is_ok() || host.starts_with('[') {
         let message = format!(
@@ -85,7 +118,9 @@ fn verification(estate: &Estate<'_>, sink: &mut Sink<'_>) {
         if let Some(node) = verifier.toothless {
             sink.about_resource(verifier.resource);
             let text = node.text().unwrap_or("");
-            let message = format!("`{text}`: images whose signature does not verify are admitted all the same");
+            let message = format!(
+                "`{text}`: images whose signature does not verify are admitted all the same"
+            );
             sink.find(node.place, "enforce", message)
                 .fix("Enforce it: `validationFailureAction: Enforce`, `mode: enforce`, keys instead of a static pass.");
         }
@@ -97,7 +132,11 @@ fn verification(estate: &Estate<'_>, sink: &mut Sink<'_>) {
     let mut told = false;
     for workload in inference {
         for container in &workload.containers {
-            let Some(image) = container.image.as_ref().filter(|image| !image.is_unresolved()) else {
+            let Some(image) = container
+                .image
+                .as_ref()
+                .filter(|image| !image.is_unresolved())
+            else {
                 continue;
             };
             sink.about(format!("{}/{}", workload.resource.title(), container.name));
@@ -108,7 +147,10 @@ fn verification(estate: &Estate<'_>, sink: &mut Sink<'_>) {
                     sink.cannot_tell(image.place, message);
                 }
             } else if !verifiers.iter().any(|verifier| verifier.covers(image)) {
-                let message = format!("none of the policies that verify signatures covers `{}`", image.reference);
+                let message = format!(
+                    "none of the policies that verify signatures covers `{}`",
+                    image.reference
+                );
                 sink.find(image.place, "covered", message);
             }
         }
@@ -118,17 +160,25 @@ fn verification(estate: &Estate<'_>, sink: &mut Sink<'_>) {
 fn verifier<'tree>(resource: &'tree Resource<'tree>) -> Option<Verifier<'tree>> {
     let spec = resource.node.get("spec")?;
     match resource.kind {
-        "ClusterPolicy" | "Policy" | "ImageValidatingPolicy" if resource.api_version.contains("kyverno.io") => {
+        "ClusterPolicy" | "Policy" | "ImageValidatingPolicy"
+            if resource.api_version.contains("kyverno.io") =>
+        {
             let mut patterns = Vec::new();
             for rule in spec.list("rules") {
                 for check in rule.list("verifyImages") {
                     patterns.extend(check.list("imageReferences"));
                 }
             }
-            patterns.extend(spec.list("matchImageReferences").iter().filter_map(|one| one.get("glob")));
-            let action = spec
-                .get("validationFailureAction")
-                .filter(|action| action.text().is_some_and(|text| text.eq_ignore_ascii_case("audit")));
+            patterns.extend(
+                spec.list("matchImageReferences")
+                    .iter()
+                    .filter_map(|one| one.get("glob")),
+            );
+            let action = spec.get("validationFailureAction").filter(|action| {
+                action
+                    .text()
+                    .is_some_and(|text| text.eq_ignore_ascii_case("audit"))
+            });
             (!patterns.is_empty()).then_some(Verifier {
                 resource,
                 patterns,
@@ -136,7 +186,11 @@ fn verifier<'tree>(resource: &'tree Resource<'tree>) -> Option<Verifier<'tree>> 
             })
         }
         "ClusterImagePolicy" => {
-            let patterns = spec.list("images").iter().filter_map(|image| image.get("glob")).collect();
+            let patterns = spec
+                .list("images")
+                .iter()
+                .filter_map(|image| image.get("glob"))
+                .collect();
             let warns = spec.get("mode").filter(|mode| mode.text() == Some("warn"));
             let passes = spec
                 .list("authorities")
@@ -176,7 +230,9 @@ fn qualified(reference: &str) -> String {
 fn glob(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or("");
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let Some(mut rest) = text.strip_prefix(first) else {
+        return false;
+    };
     let mut last = None;
     for part in parts {
         if let Some(at) = rest.find(part) {

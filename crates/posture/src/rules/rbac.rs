@@ -25,7 +25,15 @@ pub(crate) const RULES: &[Rule] = &[
               registry and hub keys of the namespace, starts pods of its own, or points the serving objects at other \
               weights.",
         fix: "Give the pod an account without roles, and `automountServiceAccountToken: false`.",
-        maps: &["CIS 5.1.2", "CIS 5.1.4", "K03", "T1078", "T1552.007", "AML.T0055", "AML.T0012"],
+        maps: &[
+            "CIS 5.1.2",
+            "CIS 5.1.4",
+            "K03",
+            "T1078",
+            "T1552.007",
+            "AML.T0055",
+            "AML.T0012",
+        ],
         checks: &[Check::Estate(inference_accounts)],
     },
     Rule {
@@ -37,7 +45,14 @@ pub(crate) const RULES: &[Rule] = &[
               weights and of the prompts that pass. Wildcards, writable webhooks and a namespace below the restricted \
               Pod Security level lead to the same place.",
         fix: "Take the verb out of the role; give it for an hour, by name, when somebody must debug.",
-        maps: &["CIS 5.1.3", "CIS 5.2.1", "K03", "T1609", "AML.T0035", "AML.T0025"],
+        maps: &[
+            "CIS 5.1.3",
+            "CIS 5.2.1",
+            "K03",
+            "T1609",
+            "AML.T0035",
+            "AML.T0025",
+        ],
         checks: &[Check::Estate(people), Check::Estate(pod_security)],
     },
 ];
@@ -80,12 +95,16 @@ fn names_account(subject: &Node, binding: &Resource<'_>, name: &str, namespace: 
     let subject_name = subject.text_at("name").unwrap_or("");
     match subject.text_at("kind") {
         Some("ServiceAccount") => {
-            let home = subject.text_at("namespace").unwrap_or_else(|| binding.namespace_or_default());
+            let home = subject
+                .text_at("namespace")
+                .unwrap_or_else(|| binding.namespace_or_default());
             subject_name == name && (home == namespace || is_unresolved(home))
         }
         Some("Group") => {
-            matches!(subject_name, "system:serviceaccounts" | "system:authenticated" | "system:unauthenticated")
-                || subject_name.strip_prefix("system:serviceaccounts:") == Some(namespace)
+            matches!(
+                subject_name,
+                "system:serviceaccounts" | "system:authenticated" | "system:unauthenticated"
+            ) || subject_name.strip_prefix("system:serviceaccounts:") == Some(namespace)
         }
         Some("User") => {
             let user = subject_name.strip_prefix("system:serviceaccount:");
@@ -109,7 +128,9 @@ fn inference_accounts(estate: &Estate<'_>, sink: &mut Sink<'_>) {
     let all = grants(estate);
     let mut told: BTreeSet<Place> = BTreeSet::new();
     for workload in inference_pods(estate) {
-        let account = account_of(workload).and_then(Node::text).unwrap_or("default");
+        let account = account_of(workload)
+            .and_then(Node::text)
+            .unwrap_or("default");
         let namespace = workload.resource.namespace_or_default();
         let title = workload.resource.title();
         for grant in &all {
@@ -127,11 +148,13 @@ fn inference_accounts(estate: &Estate<'_>, sink: &mut Sink<'_>) {
                     continue;
                 }
                 if let Some(may) = built_in(name) {
-                    let message = format!("`{name}` is bound to account `{account}` of {title}: it {may}");
+                    let message =
+                        format!("`{name}` is bound to account `{account}` of {title}: it {may}");
                     sink.find(grant.role_name.place, format!("role {name}"), message)
                         .fix("Remove the binding.");
                 } else {
-                    let message = format!("role `{name}` of account `{account}` ({title}) was not read");
+                    let message =
+                        format!("role `{name}` of account `{account}` ({title}) was not read");
                     sink.cannot_tell(grant.role_name.place, message);
                 }
                 continue;
@@ -154,23 +177,27 @@ fn is_platform(name: &str) -> bool {
         || name.starts_with("openshift-")
         || matches!(
             name,
-            "gpu-operator" | "nvidia-gpu-operator" | "network-operator" | "nvidia-network-operator" | "nim-operator"
+            "gpu-operator"
+                | "nvidia-gpu-operator"
+                | "network-operator"
+                | "nvidia-network-operator"
+                | "nim-operator"
         )
 }
 
 fn people(estate: &Estate<'_>, sink: &mut Sink<'_>) {
     let all = grants(estate);
     let mut told: BTreeSet<Place> = BTreeSet::new();
-    for role in estate
-        .resources
-        .iter()
-        .filter(|one| matches!(one.kind, "Role" | "ClusterRole") && !one.name.starts_with("system:"))
-    {
+    for role in estate.resources.iter().filter(|one| {
+        matches!(one.kind, "Role" | "ClusterRole") && !one.name.starts_with("system:")
+    }) {
         let bound: Vec<&Grant<'_>> = all
             .iter()
             .filter(|grant| grant.role.is_some_and(|one| std::ptr::eq(one, role)))
             .collect();
-        if is_platform(role.namespace.unwrap_or("")) || (!bound.is_empty() && bound.iter().all(|grant| is_for_pods(grant, estate))) {
+        if is_platform(role.namespace.unwrap_or(""))
+            || (!bound.is_empty() && bound.iter().all(|grant| is_for_pods(grant, estate)))
+        {
             continue;
         }
         sink.about_resource(role);
@@ -178,7 +205,10 @@ fn people(estate: &Estate<'_>, sink: &mut Sink<'_>) {
             .iter()
             .flat_map(|grant| grant.binding.node.list("subjects"))
             .find_map(|subject| subject.text_at("name"))
-            .map_or_else(|| "whoever is bound to this role".to_owned(), |name| format!("`{name}`"));
+            .map_or_else(
+                || "whoever is bound to this role".to_owned(),
+                |name| format!("`{name}`"),
+            );
         for rule in rules_of(role, estate) {
             for power in powers(rule).into_iter().filter(Power::steps_in) {
                 if told.insert(power.place) {
@@ -186,11 +216,20 @@ fn people(estate: &Estate<'_>, sink: &mut Sink<'_>) {
                     sink.find(power.place, power.subject(), message);
                 }
             }
-            if let Some(star) = rule.list("verbs").iter().find(|verb| verb.text() == Some("*"))
+            if let Some(star) = rule
+                .list("verbs")
+                .iter()
+                .find(|verb| verb.text() == Some("*"))
                 && rule.list("resourceNames").is_empty()
-                && !powers(rule).iter().any(|power| told.contains(&power.place) && power.steps_in())
+                && !powers(rule)
+                    .iter()
+                    .any(|power| told.contains(&power.place) && power.steps_in())
             {
-                let resources: Vec<&str> = rule.list("resources").iter().filter_map(Node::text).collect();
+                let resources: Vec<&str> = rule
+                    .list("resources")
+                    .iter()
+                    .filter_map(Node::text)
+                    .collect();
                 let message = format!(
                     "`verbs: [\"*\"]` on {}: {who} may also do what is added to the API later",
                     resources.join(", ")
@@ -230,7 +269,9 @@ fn is_for_pods(grant: &Grant<'_>, estate: &Estate<'_>) -> bool {
             subject.text_at("kind") == Some("ServiceAccount")
                 && (is_platform(subject.text_at("namespace").unwrap_or(""))
                     || inference_pods(estate).any(|workload| {
-                        let account = account_of(workload).and_then(Node::text).unwrap_or("default");
+                        let account = account_of(workload)
+                            .and_then(Node::text)
+                            .unwrap_or("default");
                         let namespace = workload.resource.namespace_or_default();
                         names_account(subject, grant.binding, account, namespace)
                     }))
@@ -239,7 +280,10 @@ fn is_for_pods(grant: &Grant<'_>, estate: &Estate<'_>) -> bool {
 
 fn pod_security(estate: &Estate<'_>, sink: &mut Sink<'_>) {
     const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
-    for namespace in estate.of_kind("Namespace").filter(|one| !is_platform(one.name)) {
+    for namespace in estate
+        .of_kind("Namespace")
+        .filter(|one| !is_platform(one.name))
+    {
         sink.about_resource(namespace);
         let mut workloads = estate
             .workloads
@@ -254,7 +298,8 @@ fn pod_security(estate: &Estate<'_>, sink: &mut Sink<'_>) {
         match labels.and_then(|labels| labels.get(ENFORCE)) {
             Some(level) => match sink.known(level) {
                 Some("privileged") => {
-                    let message = "Pod Security is off in this namespace: any pod in it may be privileged";
+                    let message =
+                        "Pod Security is off in this namespace: any pod in it may be privileged";
                     sink.find(level.place, ENFORCE, message)
                         .fix(format!("Write `{ENFORCE}: restricted`."));
                 }

@@ -32,7 +32,12 @@ pub(crate) fn is_inference(workload: &Workload<'_>) -> bool {
 /// Whether a label selector cannot be compared with the labels in the document, because the kind's controller
 /// makes the pods and gives them labels of its own.
 pub(crate) fn is_custom(workload: &Workload<'_>) -> bool {
-    let group = workload.resource.api_version.split('/').next().unwrap_or("");
+    let group = workload
+        .resource
+        .api_version
+        .split('/')
+        .next()
+        .unwrap_or("");
     workload.origin == Origin::Kubernetes
         && workload.resource.api_version.contains('/')
         && !matches!(group, "apps" | "batch")
@@ -73,7 +78,10 @@ fn compose_gpu(service: &Node) -> Option<Place> {
     }
     let devices = service.at(&["deploy", "resources", "reservations", "devices"])?;
     devices.items().iter().find_map(|device| {
-        let capable = device.list("capabilities").iter().any(|one| one.text() == Some("gpu"));
+        let capable = device
+            .list("capabilities")
+            .iter()
+            .any(|one| one.text() == Some("gpu"));
         (capable || device.text_at("driver") == Some("nvidia")).then_some(device.place)
     })
 }

@@ -51,7 +51,9 @@ fn share(part: u32, whole: u32) -> f64 {
 }
 
 fn directory(kind: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(kind)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("corpus")
+        .join(kind)
 }
 
 fn files(directory: &Path) -> Vec<PathBuf> {
@@ -77,7 +79,11 @@ fn labels(path: &Path) -> BTreeSet<Mark> {
     let mut marks: BTreeSet<Mark> = of_file.map(|rule| (rule.to_owned(), 0)).collect();
     for (number, line) in (1..).zip(fs::read_to_string(path).unwrap().lines()) {
         let rules = line.split_once("# finds ").map_or("", |(_, rules)| rules);
-        marks.extend(rules.split_whitespace().map(|rule| (rule.to_owned(), number)));
+        marks.extend(
+            rules
+                .split_whitespace()
+                .map(|rule| (rule.to_owned(), number)),
+        );
     }
     marks
 }
@@ -95,22 +101,57 @@ fn found(path: &Path) -> Vec<(String, u32, Severity, String)> {
     let findings = judge(&estate).findings;
     findings
         .into_iter()
-        .map(|one| (one.rule.to_owned(), one.place.line, one.severity, one.message))
+        .map(|one| {
+            (
+                one.rule.to_owned(),
+                one.place.line,
+                one.severity,
+                one.message,
+            )
+        })
         .collect()
 }
 
 #[test]
 fn the_corpus_is_large_and_has_every_kind() {
     let (good, bad) = (files(&directory("good")), files(&directory("bad")));
-    assert!(good.len() >= 75 && good.len() + bad.len() >= 150, "{} good, {} bad", good.len(), bad.len());
+    assert!(
+        good.len() >= 75 && good.len() + bad.len() >= 150,
+        "{} good, {} bad",
+        good.len(),
+        bad.len()
+    );
     for kind in [
-        "pod", "deployment", "statefulset", "daemonset", "job", "cronjob", "replicaset", "inferenceservice",
-        "servingruntime", "clusterservingruntime", "nimservice", "nimcache", "nimpipeline", "leaderworkerset",
-        "rayservice", "dynamographdeployment", "compose", "docker-run", "toolkit", "image-configuration", "rbac",
-        "network-policy", "ingress", "enclosure",
+        "pod",
+        "deployment",
+        "statefulset",
+        "daemonset",
+        "job",
+        "cronjob",
+        "replicaset",
+        "inferenceservice",
+        "servingruntime",
+        "clusterservingruntime",
+        "nimservice",
+        "nimcache",
+        "nimpipeline",
+        "leaderworkerset",
+        "rayservice",
+        "dynamographdeployment",
+        "compose",
+        "docker-run",
+        "toolkit",
+        "image-configuration",
+        "rbac",
+        "network-policy",
+        "ingress",
+        "enclosure",
     ] {
         for half in ["good", "bad"] {
-            assert!(directory(half).join(kind).is_dir(), "{half}/{kind} has no file");
+            assert!(
+                directory(half).join(kind).is_dir(),
+                "{half}/{kind} has no file"
+            );
         }
     }
     for path in bad {
@@ -123,8 +164,17 @@ fn every_file_is_understood() {
     for half in ["good", "bad"] {
         for path in files(&directory(half)) {
             let corpus = read(&path);
-            assert!(corpus.errors.is_empty(), "{}: {:?}", path.display(), corpus.errors);
-            assert!(!corpus.documents.is_empty(), "{} was not understood", path.display());
+            assert!(
+                corpus.errors.is_empty(),
+                "{}: {:?}",
+                path.display(),
+                corpus.errors
+            );
+            assert!(
+                !corpus.documents.is_empty(),
+                "{} was not understood",
+                path.display()
+            );
         }
     }
 }
@@ -135,18 +185,30 @@ fn nothing_of_weight_is_found_in_good_manifests() {
     for path in files(&directory("good")) {
         for (rule, line, severity, message) in found(&path) {
             if severity >= Severity::Medium {
-                faults.push(format!("{}:{line}: {rule} {}: {message}", path.display(), severity.as_str()));
+                faults.push(format!(
+                    "{}:{line}: {rule} {}: {message}",
+                    path.display(),
+                    severity.as_str()
+                ));
             }
         }
     }
-    assert!(faults.is_empty(), "{} findings:\n{}", faults.len(), faults.join("\n"));
+    assert!(
+        faults.is_empty(),
+        "{} findings:\n{}",
+        faults.len(),
+        faults.join("\n")
+    );
 }
 
 #[test]
 fn precision_and_recall_hold_their_floors() {
     let mut scores: BTreeMap<Group, Score> = BTreeMap::new();
     let mut faults = String::new();
-    for path in files(&directory("good")).into_iter().chain(files(&directory("bad"))) {
+    for path in files(&directory("good"))
+        .into_iter()
+        .chain(files(&directory("bad")))
+    {
         let wanted = labels(&path);
         let mut missing = wanted.clone();
         for (rule, line, severity, message) in found(&path) {
@@ -159,7 +221,12 @@ fn precision_and_recall_hold_their_floors() {
                 Some(mark) => score.right += u32::from(missing.remove(&mark)),
                 None if severity >= Severity::Medium => {
                     score.wrong += 1;
-                    writeln!(faults, "{}:{line}: {rule} is not expected: {message}", path.display()).unwrap();
+                    writeln!(
+                        faults,
+                        "{}:{line}: {rule} is not expected: {message}",
+                        path.display()
+                    )
+                    .unwrap();
                 }
                 None => {}
             }
@@ -173,20 +240,47 @@ fn precision_and_recall_hold_their_floors() {
     for (group, score) in &scores {
         println!(
             "{:<12} right {:>4}  wrong {:>3}  missed {:>3}  precision {:.3}  recall {:.3}",
-            format!("{group:?}"), score.right, score.wrong, score.missed, score.precision(), score.recall()
+            format!("{group:?}"),
+            score.right,
+            score.wrong,
+            score.missed,
+            score.precision(),
+            score.recall()
         );
         total.add(*score);
     }
     println!("{faults}");
-    println!("all: precision {:.3}, recall {:.3}", total.precision(), total.recall());
-    assert!(total.precision() >= PRECISION, "precision {:.3}\n{faults}", total.precision());
-    assert!(total.recall() >= RECALL, "recall {:.3}\n{faults}", total.recall());
+    println!(
+        "all: precision {:.3}, recall {:.3}",
+        total.precision(),
+        total.recall()
+    );
+    assert!(
+        total.precision() >= PRECISION,
+        "precision {:.3}\n{faults}",
+        total.precision()
+    );
+    assert!(
+        total.recall() >= RECALL,
+        "recall {:.3}\n{faults}",
+        total.recall()
+    );
     for (group, score) in scores {
-        assert!(score.precision() >= 0.95, "{group:?}: precision {:.3}\n{faults}", score.precision());
-        assert!(score.recall() >= 0.9, "{group:?}: recall {:.3}\n{faults}", score.recall());
+        assert!(
+            score.precision() >= 0.95,
+            "{group:?}: precision {:.3}\n{faults}",
+            score.precision()
+        );
+        assert!(
+            score.recall() >= 0.9,
+            "{group:?}: recall {:.3}\n{faults}",
+            score.recall()
+        );
     }
 }
 
 fn group(rule: &str) -> Group {
-    catalogue::find(rule).unwrap_or_else(|| panic!("there is no rule {rule}")).group
+    catalogue::find(rule)
+        .unwrap_or_else(|| panic!("there is no rule {rule}"))
+        .group
 }

@@ -33,7 +33,10 @@ enum Kind {
 impl Power<'_> {
     /// Whether it leads into running pods, past whoever deploys.
     pub(super) fn steps_in(&self) -> bool {
-        matches!(self.kind, Kind::Everything | Kind::Exec | Kind::Admission | Kind::Roles)
+        matches!(
+            self.kind,
+            Kind::Everything | Kind::Exec | Kind::Admission | Kind::Roles
+        )
     }
 
     /// A name that stays when lines move.
@@ -65,7 +68,12 @@ const ROWS: &[Row] = &[
     },
     Row {
         groups: &[""],
-        resources: &["pods/exec", "pods/attach", "pods/portforward", "pods/ephemeralcontainers"],
+        resources: &[
+            "pods/exec",
+            "pods/attach",
+            "pods/portforward",
+            "pods/ephemeralcontainers",
+        ],
         verbs: &["create", "get", "update", "patch"],
         kind: Kind::Exec,
         may: "can step into running pods, where the model and the prompts are in clear",
@@ -86,13 +94,26 @@ const ROWS: &[Row] = &[
     },
     Row {
         groups: &["apps", "batch"],
-        resources: &["deployments", "statefulsets", "daemonsets", "replicasets", "jobs", "cronjobs"],
+        resources: &[
+            "deployments",
+            "statefulsets",
+            "daemonsets",
+            "replicasets",
+            "jobs",
+            "cronjobs",
+        ],
         verbs: WRITE,
         kind: Kind::Pods,
         may: "can start or change workloads that mount the namespace's secrets and volumes",
     },
     Row {
-        groups: &["serving.kserve.io", "apps.nvidia.com", "nvidia.com", "leaderworkerset.x-k8s.io", "ray.io"],
+        groups: &[
+            "serving.kserve.io",
+            "apps.nvidia.com",
+            "nvidia.com",
+            "leaderworkerset.x-k8s.io",
+            "ray.io",
+        ],
         resources: &[
             "inferenceservices",
             "servingruntimes",
@@ -119,7 +140,12 @@ const ROWS: &[Row] = &[
     },
     Row {
         groups: &["rbac.authorization.k8s.io"],
-        resources: &["roles", "clusterroles", "rolebindings", "clusterrolebindings"],
+        resources: &[
+            "roles",
+            "clusterroles",
+            "rolebindings",
+            "clusterrolebindings",
+        ],
         verbs: &["create", "update", "patch", "escalate", "bind"],
         kind: Kind::Roles,
         may: "can give itself any other power of the namespace or the cluster",
@@ -162,17 +188,29 @@ const ROWS: &[Row] = &[
 /// What a rule of a role gives. Rules that name single objects are taken as narrow on purpose.
 pub(super) fn powers(rule: &Node) -> Vec<Power<'_>> {
     let verbs: Vec<&str> = rule.list("verbs").iter().filter_map(Node::text).collect();
-    let groups: Vec<&str> = rule.list("apiGroups").iter().filter_map(Node::text).collect();
-    let has_verb = |wanted: &[&str]| verbs.iter().any(|verb| *verb == "*" || wanted.contains(verb));
+    let groups: Vec<&str> = rule
+        .list("apiGroups")
+        .iter()
+        .filter_map(Node::text)
+        .collect();
+    let has_verb = |wanted: &[&str]| {
+        verbs
+            .iter()
+            .any(|verb| *verb == "*" || wanted.contains(verb))
+    };
     let has_group = |wanted: &[&str]| {
-        groups.iter().any(|group| *group == "*" || wanted.contains(group))
+        groups
+            .iter()
+            .any(|group| *group == "*" || wanted.contains(group))
     };
     let mut found = Vec::new();
     if !rule.list("resourceNames").is_empty() {
         return found;
     }
     for node in rule.list("resources") {
-        let Some(resource) = node.text() else { continue };
+        let Some(resource) = node.text() else {
+            continue;
+        };
         if resource == "*" {
             if let Some((kind, may)) = everything(&has_verb, &has_group) {
                 found.push(Power {
@@ -189,7 +227,10 @@ pub(super) fn powers(rule: &Node) -> Vec<Power<'_>> {
             let named = row.resources.contains(&resource)
                 || (resource.ends_with("/*")
                     && row.kind == Kind::Exec
-                    && row.resources.iter().any(|one| one.split('/').next() == resource.split('/').next()));
+                    && row
+                        .resources
+                        .iter()
+                        .any(|one| one.split('/').next() == resource.split('/').next()));
             named && has_group(row.groups) && has_verb(row.verbs)
         });
         if let Some(row) = row {
@@ -213,10 +254,8 @@ fn everything(
         let may = "may change every resource of these API groups, and step into pods with them";
         return Some((Kind::Everything, may));
     }
-    (has_verb(READ) && has_group(&[""])).then_some((
-        Kind::Secrets,
-        "can read every resource, secrets among them",
-    ))
+    (has_verb(READ) && has_group(&[""]))
+        .then_some((Kind::Secrets, "can read every resource, secrets among them"))
 }
 
 /// The rules of a role with those that are aggregated into it.
@@ -246,7 +285,9 @@ pub(super) fn built_in(name: &str) -> Option<&'static str> {
         "cluster-admin" => Some("may do everything in the whole cluster"),
         "admin" => Some("reads secrets, starts and enters pods, and gives roles in the namespace"),
         "edit" => Some("reads secrets, starts pods and enters them"),
-        "system:node" | "system:kube-controller-manager" => Some("reads secrets of other workloads"),
+        "system:node" | "system:kube-controller-manager" => {
+            Some("reads secrets of other workloads")
+        }
         _ => None,
     }
 }
