@@ -171,7 +171,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
     (
         "xtask-generate",
-        &["casemate-api", "casemate-core", "casemate-isolation", "casemate-posture"],
+        &[
+            "casemate-api",
+            "casemate-core",
+            "casemate-isolation",
+            "casemate-posture",
+        ],
     ),
 ];
 
@@ -181,6 +186,7 @@ const LIBRARIES: &[&str] = &[
     "casemate-identity",
     "casemate-isolation",
     "casemate-linux",
+    "casemate-posture",
     "casemate-sandbox",
     "casemate-weights",
 ];
@@ -191,6 +197,7 @@ const LIBRARIES_AND_TESTKIT: &[&str] = &[
     "casemate-identity",
     "casemate-isolation",
     "casemate-linux",
+    "casemate-posture",
     "casemate-sandbox",
     TESTKIT,
     "casemate-weights",
@@ -202,6 +209,7 @@ const FUZZED: &[&str] = &[
     "casemate-gate",
     "casemate-identity",
     "casemate-isolation",
+    "casemate-posture",
     "casemate-sandbox",
     "casemate-weights",
 ];

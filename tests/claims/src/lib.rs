@@ -37,3 +37,4 @@ mod c27_revocation_cuts;
 mod c28_one_reading_of_a_body;
 mod c29_one_type_of_token;
 mod c30_receipts_are_a_chain;
+mod c31_rendered_policies_close;
