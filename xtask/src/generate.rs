@@ -80,16 +80,28 @@ fn with_rules(summary: &str, pages: &Path) -> anyhow::Result<String> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(pages)? {
         let path = entry?.path();
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if name.starts_with(RULE) {
             let page = std::fs::read_to_string(&path)?;
-            let title = page.lines().next().unwrap_or_default().trim_start_matches("# ").to_owned();
+            let title = page
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .trim_start_matches("# ")
+                .to_owned();
             names.push(format!("  - [{title}](reference/rules/{name}.md)\n"));
         }
     }
     names.sort();
     let mut text = String::new();
-    for line in summary.lines().filter(|line| !line.starts_with(&format!("  - [{RULE}"))) {
+    for line in summary
+        .lines()
+        .filter(|line| !line.starts_with(&format!("  - [{RULE}")))
+    {
         text.push_str(line);
         text.push('\n');
         if line.contains("(reference/rules/README.md)") {

@@ -10,7 +10,16 @@ pub fn unified(files: &[FixedFile]) -> String {
     let mut all = String::new();
     for file in files {
         let name = file.name.trim_start_matches("./").trim_start_matches('/');
-        let name: String = name.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect();
+        let name: String = name
+            .chars()
+            .map(|character| {
+                if character.is_control() {
+                    '\u{fffd}'
+                } else {
+                    character
+                }
+            })
+            .collect();
         let diff = TextDiff::from_lines(&file.before, &file.after);
         let text = diff
             .unified_diff()

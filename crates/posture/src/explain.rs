@@ -9,10 +9,7 @@ use crate::rule::{Group, Rule};
 #[must_use]
 pub fn text(rule: &Rule, width: usize) -> String {
     let mut page = format!("{}  {}  {}\n", rule.id, rule.severity.as_str(), rule.title);
-    for (heading, words) in [
-        ("why", rule.why),
-        ("fix", rule.fix),
-    ] {
+    for (heading, words) in [("why", rule.why), ("fix", rule.fix)] {
         // Writing to a text cannot fail.
         let _infallible = writeln!(page, "\n{heading}");
         for line in wrapped(words, width.saturating_sub(2)) {
@@ -46,7 +43,11 @@ pub fn markdown(rule: &Rule, fails: Option<&Example>, passes: Option<&Example>) 
     );
     for (heading, example) in [("This is found", fails), ("This is not", passes)] {
         if let Some(example) = example {
-            let fence = if example.text.contains("```") { "````" } else { "```" };
+            let fence = if example.text.contains("```") {
+                "````"
+            } else {
+                "```"
+            };
             let _infallible = write!(
                 page,
                 "\n## {heading}\n\n{fence}{}\n{}\n{fence}\n",

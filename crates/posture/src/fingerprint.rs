@@ -16,7 +16,12 @@ pub fn all(files: &Files, findings: &[Finding]) -> Vec<String> {
         .iter()
         .map(|finding| {
             let file = normal(files.name(finding.place.file));
-            let key = (finding.rule, file.clone(), finding.resource.as_str(), finding.subject.as_str());
+            let key = (
+                finding.rule,
+                file.clone(),
+                finding.resource.as_str(),
+                finding.subject.as_str(),
+            );
             let number = seen.entry(key).or_insert(0);
             let fingerprint = one(finding, &file, *number);
             *number += 1;
@@ -33,7 +38,11 @@ fn one(finding: &Finding, file: &str, number: u64) -> String {
         hash.update(part.as_bytes());
     }
     hash.update(number.to_be_bytes());
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// A path as it was given, written in one way: `./a//b` is `a/b`.
@@ -41,7 +50,10 @@ fn one(finding: &Finding, file: &str, number: u64) -> String {
 pub fn normal(path: &str) -> String {
     let path = path.replace('\\', "/");
     let rooted = path.starts_with('/');
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let parts: Vec<&str> = path
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .collect();
     format!("{}{}", if rooted { "/" } else { "" }, parts.join("/"))
 }
 
@@ -63,8 +75,14 @@ mod tests {
 
     #[test]
     fn moved_lines_and_another_format_change_nothing() {
-        let moved = format!("# a\n\n\n{}", POD.replace("{privileged: true}", "\n        privileged: yes # why"));
-        assert_eq!(fingerprints("a.yaml", POD), fingerprints("./a.yaml", &moved));
+        let moved = format!(
+            "# a\n\n\n{}",
+            POD.replace("{privileged: true}", "\n        privileged: yes # why")
+        );
+        assert_eq!(
+            fingerprints("a.yaml", POD),
+            fingerprints("./a.yaml", &moved)
+        );
     }
 
     #[test]

@@ -180,11 +180,21 @@ fn round(
             Err(Broken { file, reason }) => spoiling(&plan, *file, reason),
             Ok(next) => {
                 let after = judge(&Estate::of(&next.files, &next.documents)).findings;
-                ineffective(&now.files, &findings, &plan.accepted, &before, &counted(&next.files, &after))
+                ineffective(
+                    &now.files,
+                    &findings,
+                    &plan.accepted,
+                    &before,
+                    &counted(&next.files, &after),
+                )
             }
         };
         if bad.is_empty() {
-            let done = plan.accepted.iter().filter_map(|at| Some(named(*at)?.0)).collect();
+            let done = plan
+                .accepted
+                .iter()
+                .filter_map(|at| Some(named(*at)?.0))
+                .collect();
             // Whatever had to wait is tried again in the next round, against the new text.
             return Round {
                 next: tried.ok(),
@@ -219,9 +229,10 @@ fn unfit(corpus: &Corpus, finding: &Finding) -> Option<String> {
             "a command line is changed by hand"
         } else if kinds.is_empty() {
             "the value stands in a file that is only referred to"
-        } else if kinds.iter().any(|kind| {
-            matches!(kind, Kind::ImageConfiguration | Kind::Model | Kind::Unknown)
-        }) {
+        } else if kinds
+            .iter()
+            .any(|kind| matches!(kind, Kind::ImageConfiguration | Kind::Model | Kind::Unknown))
+        {
             "an image or a model is built again, not edited"
         } else {
             continue;
@@ -253,7 +264,10 @@ fn attempt(now: &Corpus, edits: &[Edit]) -> Result<Corpus, Broken> {
     let next = copy(now, &texts);
     for (file, text) in &texts {
         let documents = |corpus: &Corpus| {
-            let own = corpus.documents.iter().filter(|document| document.file == *file);
+            let own = corpus
+                .documents
+                .iter()
+                .filter(|document| document.file == *file);
             own.count()
         };
         let broken = |reason: &str| Broken {
@@ -275,7 +289,10 @@ fn attempt(now: &Corpus, edits: &[Edit]) -> Result<Corpus, Broken> {
 fn copy(corpus: &Corpus, texts: &BTreeMap<FileId, String>) -> Corpus {
     let mut copy = Corpus::default();
     for (id, file) in corpus.files.iter() {
-        copy.files.add(&file.name, texts.get(&id).map_or(&file.text, String::as_str));
+        copy.files.add(
+            &file.name,
+            texts.get(&id).map_or(&file.text, String::as_str),
+        );
     }
     let mut read: BTreeSet<FileId> = BTreeSet::new();
     for document in &corpus.documents {
@@ -306,7 +323,11 @@ fn read_again(corpus: &mut Corpus, old: &Document, text: &str) {
     if stream.error.is_some() {
         return;
     }
-    let folder = corpus.files.name(old.file).rsplit_once('/').map_or_else(String::new, |(folder, _)| format!("{folder}/"));
+    let folder = corpus
+        .files
+        .name(old.file)
+        .rsplit_once('/')
+        .map_or_else(String::new, |(folder, _)| format!("{folder}/"));
     for root in stream.documents {
         let document = Document::of(old.file, root);
         // What stands beside it was read before, or was missing before.

@@ -75,13 +75,19 @@ impl Suppressions {
     #[must_use]
     pub fn of(&self, finding: &Finding, file: &str, fingerprint: &str) -> Option<&Suppression> {
         let matches = |pattern: &Option<String>, text: &str| {
-            pattern.as_ref().is_none_or(|pattern| glob::matches(pattern, text))
+            pattern
+                .as_ref()
+                .is_none_or(|pattern| glob::matches(pattern, text))
         };
         self.valid.iter().find(|one| {
             one.rule == finding.rule
                 && matches(&one.file, file)
-                && (matches(&one.resource, &finding.resource) || matches(&one.resource, owner(&finding.resource)))
-                && one.fingerprint.as_ref().is_none_or(|own| own == fingerprint)
+                && (matches(&one.resource, &finding.resource)
+                    || matches(&one.resource, owner(&finding.resource)))
+                && one
+                    .fingerprint
+                    .as_ref()
+                    .is_none_or(|own| own == fingerprint)
         })
     }
 
@@ -94,16 +100,23 @@ impl Suppressions {
 
 /// `Deployment/llm` for its container `Deployment/llm/server`.
 pub(crate) fn owner(resource: &str) -> &str {
-    resource.rsplit_once('/').map_or(resource, |(owner, _)| owner)
+    resource
+        .rsplit_once('/')
+        .map_or(resource, |(owner, _)| owner)
 }
 
 /// What is wrong with the words of a suppression; nothing when it counts today.
 fn fault(rule: &str, reason: &str, expires: &str, now: UnixTime) -> Option<(String, bool)> {
     if crate::catalogue::find(rule).is_none() {
-        return Some((format!("there is no rule `{rule}`, so this suppresses nothing"), false));
+        return Some((
+            format!("there is no rule `{rule}`, so this suppresses nothing"),
+            false,
+        ));
     }
     if reason.trim().is_empty() {
-        let message = format!("the suppression of {rule} has no `reason`, so it suppresses nothing: say why it is safe here");
+        let message = format!(
+            "the suppression of {rule} has no `reason`, so it suppresses nothing: say why it is safe here"
+        );
         return Some((message, false));
     }
     let Some(day) = date(expires.trim()) else {
@@ -116,7 +129,9 @@ fn fault(rule: &str, reason: &str, expires: &str, now: UnixTime) -> Option<(Stri
         .ok()
         .and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok());
     if today.is_none_or(|today| today.date() > day) {
-        let message = format!("the suppression of {rule} expired on {day}, so it suppresses nothing: mend it or decide anew");
+        let message = format!(
+            "the suppression of {rule} expired on {day}, so it suppresses nothing: mend it or decide anew"
+        );
         return Some((message, true));
     }
     None

@@ -1,5 +1,11 @@
 //! The guide about scanning says what happens: its commands are run, and what it shows is what they print.
 
+#![expect(
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on stops"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -109,7 +115,12 @@ fn the_guide_shows_what_its_commands_print() {
 fn a_line_is_compared_but_for_what_is_left_out() {
     assert!(same("a … c", "a b c") && same("a…", "a") && same("a", "a"));
     assert!(!same("a … c", "a b d") && !same("a", "ab") && !same("…b", "a"));
-    let shown = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+    let shown = |lines: &[&str]| {
+        lines
+            .iter()
+            .map(|line| (*line).to_owned())
+            .collect::<Vec<_>>()
+    };
     assert!(all_same(&shown(&["a", "…", "d"]), &["a", "b", "c", "d"]));
     assert!(!all_same(&shown(&["a", "…", "d"]), &["a", "b", "c"]));
     assert!(!all_same(&shown(&["a"]), &["a", "b"]));

@@ -14,7 +14,11 @@ pub(crate) fn pages(into: &Path) -> anyhow::Result<()> {
     let mut rules: Vec<&Rule> = catalogue::all().collect();
     rules.sort_by_key(|rule| rule.id);
     for rule in &rules {
-        let page = markdown(rule, example(rule, "fail-").as_ref(), example(rule, "pass-").as_ref());
+        let page = markdown(
+            rule,
+            example(rule, "fail-").as_ref(),
+            example(rule, "pass-").as_ref(),
+        );
         fs::write(into.join(format!("{}.md", rule.id)), page)?;
     }
     fs::write(into.join("README.md"), index(&rules)?)?;
@@ -26,8 +30,17 @@ fn index(rules: &[&Rule]) -> anyhow::Result<String> {
         "# Rules of the scanner\n\nWritten by `cargo xtask generate` from the catalogue: {} rules. `casemate scan explain RULE` shows the same in a\nterminal. Every rule is tried on the documents in `crates/posture/fixtures`; the examples on its page are two of them.\n",
         rules.len()
     );
-    for about in [Group::Server, Group::Weights, Group::Accelerator, Group::Hardening] {
-        write!(page, "\n## {}\n\n| rule | severity | what it finds | maps to |\n|---|---|---|---|\n", heading(about))?;
+    for about in [
+        Group::Server,
+        Group::Weights,
+        Group::Accelerator,
+        Group::Hardening,
+    ] {
+        write!(
+            page,
+            "\n## {}\n\n| rule | severity | what it finds | maps to |\n|---|---|---|---|\n",
+            heading(about)
+        )?;
         for rule in rules.iter().filter(|rule| rule.group == about) {
             writeln!(
                 page,
@@ -45,12 +58,16 @@ fn index(rules: &[&Rule]) -> anyhow::Result<String> {
 fn heading(about: Group) -> String {
     let words = group(about);
     let mut letters = words.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
 }
 
 /// The shortest document of a kind that people can read.
 fn example(rule: &Rule, start: &str) -> Option<Example> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/posture/fixtures").join(rule.id);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../crates/posture/fixtures")
+        .join(rule.id);
     let mut files: Vec<(usize, PathBuf, String)> = fs::read_dir(folder)
         .ok()?
         .filter_map(|entry| {

@@ -12,13 +12,15 @@ pub(super) fn kept(before: &str, after: &str) -> bool {
     for comment in all(after) {
         *counts.entry(comment).or_insert(0) += 1;
     }
-    all(before).into_iter().all(|comment| match counts.get_mut(&comment) {
-        Some(count) if *count > 0 => {
-            *count -= 1;
-            true
-        }
-        Some(_) | None => false,
-    })
+    all(before)
+        .into_iter()
+        .all(|comment| match counts.get_mut(&comment) {
+            Some(count) if *count > 0 => {
+                *count -= 1;
+                true
+            }
+            Some(_) | None => false,
+        })
 }
 
 /// Every comment of a YAML text, without the blanks around it.

@@ -42,12 +42,18 @@ impl Grown {
                     .map(|entry| (entry.key.clone(), Self::of(&entry.value, text)))
                     .collect(),
             ),
-            Value::Sequence { items, .. } if items.iter().any(|item| !item.entries().is_empty()) => {
+            Value::Sequence { items, .. }
+                if items.iter().any(|item| !item.entries().is_empty()) =>
+            {
                 Self::List(items.iter().map(|item| Self::of(item, text)).collect())
             }
             Value::Mapping { .. } | Value::Sequence { .. } | Value::Scalar { .. } => {
-                let range = usize::try_from(node.place.start).ok().zip(usize::try_from(node.place.end).ok());
-                let written = range.and_then(|(start, end)| text.get(start..end)).unwrap_or("");
+                let range = usize::try_from(node.place.start)
+                    .ok()
+                    .zip(usize::try_from(node.place.end).ok());
+                let written = range
+                    .and_then(|(start, end)| text.get(start..end))
+                    .unwrap_or("");
                 Self::Leaf {
                     yaml: if written.is_empty() { "null" } else { written }.to_owned(),
                     json: json(node).to_string(),
@@ -75,13 +81,14 @@ impl Grown {
 
     fn join(&mut self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Mapping(own), Self::Mapping(more)) => more.iter().all(|(key, value)| {
-                match own.iter_mut().find(|(name, _)| name == key) {
-                    Some((_, member)) => member.join(value),
-                    None => {
-                        own.push((key.clone(), value.clone()));
-                        true
-                    }
+            (Self::Mapping(own), Self::Mapping(more)) => more.iter().all(|(key, value)| match own
+                .iter_mut()
+                .find(|(name, _)| name == key)
+            {
+                Some((_, member)) => member.join(value),
+                None => {
+                    own.push((key.clone(), value.clone()));
+                    true
                 }
             }),
             (own, other) => own == other,
@@ -158,7 +165,9 @@ impl Grown {
 
 fn key(name: &str, as_json: bool) -> String {
     let plain = !name.is_empty()
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte))
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte))
         && name.starts_with(|first: char| first.is_ascii_alphabetic())
         && !matches!(
             name.to_ascii_lowercase().as_str(),

@@ -23,7 +23,11 @@ pub(super) struct Plan {
 
 /// The order in which findings get their way: the worst first.
 pub(super) fn by_worst(findings: &[Finding], mut of: Vec<usize>) -> Vec<usize> {
-    of.sort_by_key(|at| findings.get(*at).map(|finding| (std::cmp::Reverse(finding.severity), *at)));
+    of.sort_by_key(|at| {
+        findings
+            .get(*at)
+            .map(|finding| (std::cmp::Reverse(finding.severity), *at))
+    });
     of
 }
 
@@ -42,7 +46,9 @@ pub(super) fn plan(corpus: &Corpus, findings: &[(usize, &[Change])]) -> Plan {
             } else {
                 // Several changes of a finding belong together, so they are tried on a copy.
                 let mut tried = draft.clone();
-                let taken = changes.iter().try_for_each(|change| tried.take(rank, change));
+                let taken = changes
+                    .iter()
+                    .try_for_each(|change| tried.take(rank, change));
                 if taken.is_ok() {
                     draft = tried;
                 }
@@ -129,7 +135,9 @@ impl<'corpus> Draft<'corpus> {
 
     fn take(&mut self, at: usize, change: &Change) -> Result<(), String> {
         let collides = || Err(COLLIDES.to_owned());
-        let parse = |text: &str| Grown::parse(text).ok_or_else(|| format!("`{text}` is not YAML of one line"));
+        let parse = |text: &str| {
+            Grown::parse(text).ok_or_else(|| format!("`{text}` is not YAML of one line"))
+        };
         match change {
             Change::Replace { place, text } => {
                 let grown = parse(text)?;
@@ -153,12 +161,15 @@ impl<'corpus> Draft<'corpus> {
             } => grow(&mut self.added, *mapping, *flow, path, &parse(text)?, at)?,
             Change::Append { list, flow, text } => {
                 let grown = parse(text)?;
-                let group = self.appended.entry((list.file, list.start)).or_insert(Appended {
-                    flow: *flow,
-                    place: *list,
-                    members: Vec::new(),
-                    by: Vec::new(),
-                });
+                let group = self
+                    .appended
+                    .entry((list.file, list.start))
+                    .or_insert(Appended {
+                        flow: *flow,
+                        place: *list,
+                        members: Vec::new(),
+                        by: Vec::new(),
+                    });
                 if !group.members.contains(&grown) {
                     group.members.push(grown);
                 }
@@ -189,17 +200,25 @@ impl<'corpus> Draft<'corpus> {
             all.push((self.write_over(group.place, written, &group.by), 0));
         }
         for group in self.added.values() {
-            let edit = self.addition(group).ok_or_else(|| (blame(&group.by), NO_ROOM.to_owned()));
+            let edit = self
+                .addition(group)
+                .ok_or_else(|| (blame(&group.by), NO_ROOM.to_owned()));
             all.push(edit?);
         }
         for group in self.appended.values() {
-            let edit = self.appendix(group).ok_or_else(|| (blame(&group.by), NO_ROOM.to_owned()));
+            let edit = self
+                .appendix(group)
+                .ok_or_else(|| (blame(&group.by), NO_ROOM.to_owned()));
             all.push(edit?);
         }
         let files: BTreeSet<FileId> = self.removed.iter().map(|(place, _)| place.file).collect();
         for file in files {
-            let own: Vec<(Place, Vec<usize>)> =
-                self.removed.iter().filter(|(place, _)| place.file == file).cloned().collect();
+            let own: Vec<(Place, Vec<usize>)> = self
+                .removed
+                .iter()
+                .filter(|(place, _)| place.file == file)
+                .cloned()
+                .collect();
             let busy = |node: &Node| {
                 let spot = (node.place.file, node.place.start);
                 self.added.contains_key(&spot) || self.appended.contains_key(&spot)
@@ -234,7 +253,11 @@ impl<'corpus> Draft<'corpus> {
     }
 
     fn roots(&self, file: FileId) -> Vec<&'corpus Node> {
-        let own = self.corpus.documents.iter().filter(|document| document.file == file);
+        let own = self
+            .corpus
+            .documents
+            .iter()
+            .filter(|document| document.file == file);
         own.map(|document| &document.root).collect()
     }
 
@@ -256,10 +279,14 @@ impl<'corpus> Draft<'corpus> {
         }
         let kept = super::comments::between(text, &roots, start, end);
         let first_line = text::line_end(text, start);
-        let column = text::column(text, usize::try_from(entry.place.start).unwrap_or(0)).unwrap_or(0);
+        let column =
+            text::column(text, usize::try_from(entry.place.start).unwrap_or(0)).unwrap_or(0);
         let mut new = format!(" {written}");
         for (number, comment) in kept.iter().enumerate() {
-            let beside = number == 0 && text.get(start..first_line).is_some_and(|line| line.contains(comment.as_str()));
+            let beside = number == 0
+                && text
+                    .get(start..first_line)
+                    .is_some_and(|line| line.contains(comment.as_str()));
             if beside {
                 new.push(' ');
             } else {
@@ -314,28 +341,47 @@ impl<'corpus> Draft<'corpus> {
                 "" => (format!("{written}, "), ""),
                 blank => (format!("{written}{after}"), blank),
             };
-            let edit = insert(group.place.file, start + 1, format!("{blank}{written}"), &group.by);
+            let edit = insert(
+                group.place.file,
+                start + 1,
+                format!("{blank}{written}"),
+                &group.by,
+            );
             return Some((edit, 0));
         }
         let column = text::column(text, start)?;
         let mut lines = Vec::new();
-        group.grown.lines(column, text::indentation(text), &mut lines);
+        group
+            .grown
+            .lines(column, text::indentation(text), &mut lines);
         let end = usize::try_from(group.place.end).ok()?;
-        Some((self.new_lines(group.place.file, end, column, &lines, &group.by), column * 2))
+        Some((
+            self.new_lines(group.place.file, end, column, &lines, &group.by),
+            column * 2,
+        ))
     }
 
     fn appendix(&self, group: &Appended) -> Option<(Edit, usize)> {
         let text = self.text(group.place.file);
         let start = text::behind_properties(text, usize::try_from(group.place.start).ok()?);
         if group.flow {
-            let written: Vec<String> = group.members.iter().map(|member| member.flow(is_json(text))).collect();
+            let written: Vec<String> = group
+                .members
+                .iter()
+                .map(|member| member.flow(is_json(text)))
+                .collect();
             let (end, last) = text::last_inside(text, start)?;
             let lead = match last {
                 '[' if end == start + 1 => "",
                 ',' => " ",
                 _ => ", ",
             };
-            let edit = insert(group.place.file, end, format!("{lead}{}", written.join(", ")), &group.by);
+            let edit = insert(
+                group.place.file,
+                end,
+                format!("{lead}{}", written.join(", ")),
+                &group.by,
+            );
             return Some((edit, 0));
         }
         // The reader puts a list on its first member, or on the dash before it.
@@ -351,11 +397,21 @@ impl<'corpus> Draft<'corpus> {
             member.member(column, text::indentation(text), &mut lines);
         }
         let end = usize::try_from(group.place.end).ok()?;
-        Some((self.new_lines(group.place.file, end, column, &lines, &group.by), column * 2 + 1))
+        Some((
+            self.new_lines(group.place.file, end, column, &lines, &group.by),
+            column * 2 + 1,
+        ))
     }
 
     /// Lines behind the line with the byte `end`, and behind the comments that go with what ends there.
-    fn new_lines(&self, file: FileId, end: usize, column: usize, lines: &[String], by: &[usize]) -> Edit {
+    fn new_lines(
+        &self,
+        file: FileId,
+        end: usize,
+        column: usize,
+        lines: &[String],
+        by: &[usize],
+    ) -> Edit {
         let text = self.text(file);
         let newline = text::newline(text);
         let mut at = text::line_end(text, end.min(text.len()));
@@ -439,7 +495,8 @@ fn block_at(node: &Node, place: Place) -> Option<&Entry> {
 fn is_json(text: &str) -> bool {
     let blank = |character: char| character.is_whitespace() || character == '\u{feff}';
     let rest = text.trim_start_matches(|character| blank(character) || character == '[');
-    rest.strip_prefix('{').is_some_and(|rest| rest.trim_start_matches(blank).starts_with('"'))
+    rest.strip_prefix('{')
+        .is_some_and(|rest| rest.trim_start_matches(blank).starts_with('"'))
 }
 
 const COLLIDES: &str = "another change wants the same place; run the fix again";

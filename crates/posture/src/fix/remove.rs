@@ -28,7 +28,12 @@ pub(super) fn edits(
             let mut path = vec![document];
             find(root, *place, &mut path).then_some(path)
         });
-        let refuse = || (asked.iter().copied().max().unwrap_or(0), "it cannot be taken out".to_owned());
+        let refuse = || {
+            (
+                asked.iter().copied().max().unwrap_or(0),
+                "it cannot be taken out".to_owned(),
+            )
+        };
         removed.insert(found.ok_or_else(refuse)?);
         by.extend(asked);
     }
@@ -44,7 +49,12 @@ pub(super) fn edits(
             path.push(member);
             removed.contains(&path)
         };
-        let refuse = || (by.iter().copied().max().unwrap_or(0), "it shares its line with something else".to_owned());
+        let refuse = || {
+            (
+                by.iter().copied().max().unwrap_or(0),
+                "it shares its line with something else".to_owned(),
+            )
+        };
         let node = at(roots, &parent).ok_or_else(refuse)?;
         let cut = Cut {
             text,
@@ -94,7 +104,8 @@ fn child(node: &Node, number: usize) -> Option<&Node> {
 
 fn at<'node>(roots: &[&'node Node], path: &[usize]) -> Option<&'node Node> {
     let (document, rest) = path.split_first()?;
-    rest.iter().try_fold(*roots.get(*document)?, |node, number| child(node, *number))
+    rest.iter()
+        .try_fold(*roots.get(*document)?, |node, number| child(node, *number))
 }
 
 fn collapse(roots: &[&Node], removed: &mut BTreeSet<Path>, busy: &dyn Fn(&Node) -> bool) {
@@ -124,7 +135,12 @@ struct Cut<'text> {
 }
 
 impl Cut<'_> {
-    fn members(&self, node: &Node, gone: &dyn Fn(usize) -> bool, edits: &mut Vec<Edit>) -> Option<()> {
+    fn members(
+        &self,
+        node: &Node,
+        gone: &dyn Fn(usize) -> bool,
+        edits: &mut Vec<Edit>,
+    ) -> Option<()> {
         let places = members(node);
         let flow = match &node.value {
             Value::Sequence { flow, .. } | Value::Mapping { flow, .. } => *flow,
@@ -161,7 +177,9 @@ impl Cut<'_> {
         };
         let (start, end) = (usize::try_from(start).ok()?, usize::try_from(end).ok()?);
         let inside = comments::between(self.text, self.roots, start, end);
-        inside.is_empty().then(|| self.edit(first, start, end, String::new()))
+        inside
+            .is_empty()
+            .then(|| self.edit(first, start, end, String::new()))
     }
 
     fn block(&self, run: &[Place], after: Option<&Place>, list: bool) -> Option<Edit> {
@@ -169,19 +187,30 @@ impl Cut<'_> {
         let (first, last) = (run.first()?, run.last()?);
         let mut start = usize::try_from(first.start).ok()?;
         if list && !text.get(start..)?.starts_with("- ") {
-            start = text.get(..start)?.trim_end().strip_suffix('-').map(str::len)?;
+            start = text
+                .get(..start)?
+                .trim_end()
+                .strip_suffix('-')
+                .map(str::len)?;
         }
         let line = text::line_start(text, start);
         let prefix = text.get(line..start)?;
         let last_end = usize::try_from(last.end).ok()?;
-        if prefix.chars().all(|character| character == ' ' || character == '\u{feff}') {
+        if prefix
+            .chars()
+            .all(|character| character == ' ' || character == '\u{feff}')
+        {
             let end = text::line_end(text, last_end);
             let kept = comments::between(text, self.roots, start, end);
             let tail = text.get(last_end..end)?.trim();
-            let alone = tail.is_empty() || tail.starts_with('#') || tail == ":" || tail.starts_with(": #");
+            let alone =
+                tail.is_empty() || tail.starts_with('#') || tail == ":" || tail.starts_with(": #");
             alone.then_some(())?;
             let newline = text::newline(text);
-            let lines: String = kept.iter().map(|comment| format!("{prefix}{comment}{newline}")).collect();
+            let lines: String = kept
+                .iter()
+                .map(|comment| format!("{prefix}{comment}{newline}"))
+                .collect();
             return Some(self.edit(first, line, end, lines));
         }
         // The first member of a list's mapping, behind the dash: what follows moves up to it.

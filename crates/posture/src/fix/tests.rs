@@ -24,7 +24,10 @@ fn a_finding_is_gone_after_its_fix_and_nothing_else_moved() {
     assert_eq!(fixed.left, []);
     assert_eq!(fixed.applied.len(), 1);
     assert_eq!(fixed.files.len(), 1);
-    assert_eq!(fixed.files[0].after, PRIVILEGED.replace("true # GPU", "false # GPU"));
+    assert_eq!(
+        fixed.files[0].after,
+        PRIVILEGED.replace("true # GPU", "false # GPU")
+    );
 }
 
 #[test]
@@ -38,5 +41,8 @@ fn an_aliased_context_is_put_right_once_for_all_who_use_it() {
     let text = "kind: Pod\napiVersion: v1\nmetadata: {name: llm}\nspec:\n  containers:\n    - name: a\n      image: x:1\n      securityContext: &c {privileged: true}\n    - name: b\n      image: x:1\n      securityContext: *c\n";
     let fixed = fix(&corpus(text), &|finding| finding.rule == "AI-092");
     assert_eq!(fixed.left, []);
-    assert_eq!(fixed.files[0].after, text.replace("privileged: true", "privileged: false"));
+    assert_eq!(
+        fixed.files[0].after,
+        text.replace("privileged: true", "privileged: false")
+    );
 }

@@ -9,12 +9,16 @@ pub(super) fn line_start(text: &str, at: usize) -> usize {
 /// The byte after the line with the byte `at`, its line end included.
 pub(super) fn line_end(text: &str, at: usize) -> usize {
     let rest = text.get(at..).unwrap_or("");
-    rest.find('\n').map_or(text.len(), |newline| at + newline + 1)
+    rest.find('\n')
+        .map_or(text.len(), |newline| at + newline + 1)
 }
 
 /// How lines end here.
 pub(super) fn newline(text: &str) -> &'static str {
-    if text.find('\n').is_some_and(|at| at > 0 && text.as_bytes().get(at - 1) == Some(&b'\r')) {
+    if text
+        .find('\n')
+        .is_some_and(|at| at > 0 && text.as_bytes().get(at - 1) == Some(&b'\r'))
+    {
         "\r\n"
     } else {
         "\n"
@@ -24,7 +28,12 @@ pub(super) fn newline(text: &str) -> &'static str {
 /// The column of the byte `at`, in characters from 0; none when a tab stands before it.
 pub(super) fn column(text: &str, at: usize) -> Option<usize> {
     let before = text.get(line_start(text, at)..at)?;
-    (!before.contains('\t')).then(|| before.chars().filter(|character| *character != '\u{feff}').count())
+    (!before.contains('\t')).then(|| {
+        before
+            .chars()
+            .filter(|character| *character != '\u{feff}')
+            .count()
+    })
 }
 
 /// How far this file indents: the most frequent step from a line to a deeper one.
@@ -44,7 +53,12 @@ pub(super) fn indentation(text: &str) -> usize {
     }
     // Step 0 is no step, and `- ` makes an odd one out of four.
     (1..counts.len())
-        .max_by_key(|step| (counts.get(*step).copied().unwrap_or(0), usize::from(*step == 2)))
+        .max_by_key(|step| {
+            (
+                counts.get(*step).copied().unwrap_or(0),
+                usize::from(*step == 2),
+            )
+        })
         .filter(|step| counts.get(*step).is_some_and(|count| *count > 0))
         .unwrap_or(2)
 }

@@ -78,11 +78,18 @@ pub fn write(file: &FixedFile) -> Result<(), WriteFixError> {
         });
     }
     let mut bytes = Vec::new();
-    let most = u64::try_from(file.before.len()).unwrap_or(u64::MAX).saturating_add(4);
-    io::Read::by_ref(&mut old).take(most).read_to_end(&mut bytes).map_err(failed)?;
+    let most = u64::try_from(file.before.len())
+        .unwrap_or(u64::MAX)
+        .saturating_add(4);
+    io::Read::by_ref(&mut old)
+        .take(most)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
     // The reader takes a byte order mark off; the file keeps it.
     let mark: &[u8] = b"\xef\xbb\xbf";
-    let marked = bytes.strip_prefix(mark).is_some_and(|rest| rest == file.before.as_bytes());
+    let marked = bytes
+        .strip_prefix(mark)
+        .is_some_and(|rest| rest == file.before.as_bytes());
     if !marked && bytes != file.before.as_bytes() {
         return Err(WriteFixError::Changed {
             path: file.name.clone(),
@@ -94,7 +101,9 @@ pub fn write(file: &FixedFile) -> Result<(), WriteFixError> {
 }
 
 fn replace(path: &Path, bytes: &[u8], old: &fs::Metadata) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
     let directory = parent.unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let staging = directory.join(format!(".{name}.{}.casemate", std::process::id()));

@@ -5,7 +5,13 @@
 #[must_use]
 pub fn visible(text: &str) -> String {
     text.chars()
-        .map(|character| if character == '\n' || !hides(character) { character } else { '\u{fffd}' })
+        .map(|character| {
+            if character == '\n' || !hides(character) {
+                character
+            } else {
+                '\u{fffd}'
+            }
+        })
         .collect()
 }
 

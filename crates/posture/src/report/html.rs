@@ -76,7 +76,11 @@ fn top(page: &mut String, report: &Report) {
         some(summary.workloads, "workload"),
         some(summary.documents, "document"),
         some(summary.files, "file"),
-        if report.is_whole() { "" } else { " Not everything could be read." }
+        if report.is_whole() {
+            ""
+        } else {
+            " Not everything could be read."
+        }
     );
     for severity in WORST_FIRST {
         let word = severity.as_str();
@@ -90,7 +94,10 @@ fn top(page: &mut String, report: &Report) {
         ("not evaluable", report.not_evaluable.len()),
         ("suppressed", summary.suppressed),
     ] {
-        put!(page, "<div class=\"none\"><dt>{label}</dt><dd>{count}</dd></div>");
+        put!(
+            page,
+            "<div class=\"none\"><dt>{label}</dt><dd>{count}</dd></div>"
+        );
     }
     put!(page, "</dl>");
 }
@@ -114,7 +121,10 @@ fn filters(page: &mut String, report: &Report, rules: &BTreeSet<&str>) {
     if report.findings.is_empty() {
         return;
     }
-    put!(page, "<form class=\"filters\" aria-label=\"Filter findings\"><fieldset><legend>Severity</legend>");
+    put!(
+        page,
+        "<form class=\"filters\" aria-label=\"Filter findings\"><fieldset><legend>Severity</legend>"
+    );
     for severity in WORST_FIRST {
         let word = severity.as_str();
         put!(
@@ -129,7 +139,11 @@ fn filters(page: &mut String, report: &Report, rules: &BTreeSet<&str>) {
     );
     for rule in rules {
         let title = catalogue::find(rule).map_or("", |rule| rule.title);
-        put!(page, "<option value=\"{rule}\">{rule} {}</option>", markup(title));
+        put!(
+            page,
+            "<option value=\"{rule}\">{rule} {}</option>",
+            markup(title)
+        );
     }
     put!(page, "</select></label></form>");
 }
@@ -151,7 +165,10 @@ fn workloads(report: &Report) -> Vec<(Named, Vec<&Reported>)> {
 
 fn counts(findings: &[&Reported]) -> Counts {
     let mut counts = Counts::default();
-    for finding in findings.iter().filter(|finding| finding.suppressed.is_none()) {
+    for finding in findings
+        .iter()
+        .filter(|finding| finding.suppressed.is_none())
+    {
         counts.add(finding.severity);
     }
     counts
@@ -173,7 +190,10 @@ fn section(page: &mut String, name: &Named, findings: &[&Reported], report: &Rep
         page,
         "<section><h2><bdi>{}</bdi>{}</h2><p class=\"verdict\"><code><bdi>{}</bdi></code> · {}{}</p>",
         markup(title),
-        servers.iter().fold(String::new(), |all, server| all + " <span class=\"server\">" + server + "</span>"),
+        servers.iter().fold(String::new(), |all, server| all
+            + " <span class=\"server\">"
+            + server
+            + "</span>"),
         markup(&name.file),
         markup(&verdict(counts)),
         match counts.words() {
@@ -197,7 +217,11 @@ fn finding(page: &mut String, finding: &Reported, group: &str) {
         "<details class=\"finding {word}{}\" data-rule=\"{}\"{}><summary><span class=\"word\">{word}</span><code>{}</code><span class=\"title\">{}</span><code class=\"place\"><bdi>{}</bdi>:{}:{}</code></summary>",
         if off { " off" } else { "" },
         finding.rule,
-        if off || finding.severity < crate::rule::Severity::High { "" } else { " open" },
+        if off || finding.severity < crate::rule::Severity::High {
+            ""
+        } else {
+            " open"
+        },
         finding.rule,
         markup(title),
         markup(&finding.file),
@@ -205,17 +229,28 @@ fn finding(page: &mut String, finding: &Reported, group: &str) {
         finding.column
     );
     if finding.resource != group {
-        put!(page, "<p class=\"meta\"><bdi>{}</bdi></p>", markup(&finding.resource));
+        put!(
+            page,
+            "<p class=\"meta\"><bdi>{}</bdi></p>",
+            markup(&finding.resource)
+        );
     }
     put!(page, "<p><bdi>{}</bdi></p>", words(&finding.message));
     put!(
         page,
         "<p><strong>Fix.</strong> <bdi>{}</bdi>{}</p>",
         words(&finding.fix),
-        if finding.fixable { " <span class=\"tag\">--fix does it</span>" } else { "" }
+        if finding.fixable {
+            " <span class=\"tag\">--fix does it</span>"
+        } else {
+            ""
+        }
     );
     if let Some(suppressed) = &finding.suppressed {
-        let until = suppressed.expires.as_ref().map_or_else(String::new, |day| format!(" until {day}"));
+        let until = suppressed
+            .expires
+            .as_ref()
+            .map_or_else(String::new, |day| format!(" until {day}"));
         put!(
             page,
             "<p class=\"meta\">Suppressed{}: <bdi>{}</bdi></p>",
@@ -228,7 +263,12 @@ fn finding(page: &mut String, finding: &Reported, group: &str) {
     }
     put!(page, "<p class=\"meta\">");
     for map in finding.mappings {
-        put!(page, "<span class=\"tag\" title=\"{}\">{}</span> ", framework(map), markup(map));
+        put!(
+            page,
+            "<span class=\"tag\" title=\"{}\">{}</span> ",
+            framework(map),
+            markup(map)
+        );
     }
     put!(page, "<code>{}</code></p></details>", finding.fingerprint);
 }
@@ -238,7 +278,7 @@ fn words(text: &str) -> String {
     let text = markup(text);
     let parts: Vec<&str> = text.split('`').collect();
     // An odd backtick is one that was meant.
-    if parts.len() % 2 == 0 {
+    if parts.len().is_multiple_of(2) {
         return text;
     }
     parts

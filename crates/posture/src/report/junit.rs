@@ -14,7 +14,11 @@ pub fn junit(report: &Report) -> String {
         files.entry(name).or_default();
     }
     for finding in &report.findings {
-        files.entry(&finding.file).or_default().findings.push(finding);
+        files
+            .entry(&finding.file)
+            .or_default()
+            .findings
+            .push(finding);
     }
     for untold in &report.not_evaluable {
         files.entry(&untold.file).or_default().untold.push(untold);
@@ -27,7 +31,12 @@ pub fn junit(report: &Report) -> String {
     let mut all = (0, 0, 0, 0);
     for (name, suite) in &files {
         let counts = suite.write(name, &mut suites);
-        all = (all.0 + counts.0, all.1 + counts.1, all.2 + counts.2, all.3 + counts.3);
+        all = (
+            all.0 + counts.0,
+            all.1 + counts.1,
+            all.2 + counts.2,
+            all.3 + counts.3,
+        );
     }
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"casemate scan\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\">\n{suites}</testsuites>\n",
@@ -45,10 +54,15 @@ struct Suite<'report> {
 impl Suite<'_> {
     /// Writes the suite; gives tests, failures, errors and skipped ones.
     fn write(&self, name: &str, into: &mut String) -> (usize, usize, usize, usize) {
-        let failures = self.findings.iter().filter(|finding| finding.suppressed.is_none()).count();
+        let failures = self
+            .findings
+            .iter()
+            .filter(|finding| finding.suppressed.is_none())
+            .count();
         let skipped = self.findings.len() - failures + self.untold.len();
         let clean = self.findings.is_empty() && self.untold.is_empty() && self.errors.is_empty();
-        let tests = self.findings.len() + self.untold.len() + self.errors.len() + usize::from(clean);
+        let tests =
+            self.findings.len() + self.untold.len() + self.errors.len() + usize::from(clean);
         let name = markup(name);
         let mut put = |text: std::fmt::Arguments<'_>| {
             // Writing to a text cannot fail.
@@ -59,7 +73,9 @@ impl Suite<'_> {
             self.errors.len()
         ));
         if clean {
-            put(format_args!("    <testcase classname=\"{name}\" name=\"nothing found\"/>\n"));
+            put(format_args!(
+                "    <testcase classname=\"{name}\" name=\"nothing found\"/>\n"
+            ));
         }
         for finding in &self.findings {
             put(format_args!(
@@ -71,7 +87,10 @@ impl Suite<'_> {
                 finding.line
             ));
             match &finding.suppressed {
-                Some(suppressed) => put(format_args!("      <skipped message=\"{}\"/>\n", markup(&suppressed.reason))),
+                Some(suppressed) => put(format_args!(
+                    "      <skipped message=\"{}\"/>\n",
+                    markup(&suppressed.reason)
+                )),
                 None => put(format_args!(
                     "      <failure type=\"{}\" message=\"{}\">{}\nfix: {}\nfingerprint: {}</failure>\n",
                     finding.severity.as_str(),

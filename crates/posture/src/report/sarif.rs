@@ -18,7 +18,11 @@ use crate::suppress::By;
 /// Never, as far as can be seen; serde's own word is passed on.
 pub fn sarif(report: &Report) -> Result<String, serde_json::Error> {
     let rules: Vec<&Rule> = catalogue::all().collect();
-    let numbers: BTreeMap<&str, usize> = rules.iter().enumerate().map(|(at, rule)| (rule.id, at)).collect();
+    let numbers: BTreeMap<&str, usize> = rules
+        .iter()
+        .enumerate()
+        .map(|(at, rule)| (rule.id, at))
+        .collect();
     let with_baseline = report
         .findings
         .iter()
@@ -29,7 +33,10 @@ pub fn sarif(report: &Report) -> Result<String, serde_json::Error> {
         .iter()
         .map(|finding| result(finding, &numbers, with_baseline))
         .collect();
-    let untold = report.not_evaluable.iter().map(|untold| notice(untold, &numbers));
+    let untold = report
+        .not_evaluable
+        .iter()
+        .map(|untold| notice(untold, &numbers));
     let notifications: Vec<Value> = report.errors.iter().map(problem).chain(untold).collect();
     let log = json!({
         "$schema": "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
@@ -91,8 +98,14 @@ fn result(finding: &Reported, numbers: &BTreeMap<&str, usize>, with_baseline: bo
         set("suppressions", json!([suppression(suppressed)]));
     }
     if with_baseline {
-        let known = finding.suppressed.as_ref().is_some_and(|suppressed| suppressed.by == By::Baseline);
-        set("baselineState", if known { "unchanged" } else { "new" }.into());
+        let known = finding
+            .suppressed
+            .as_ref()
+            .is_some_and(|suppressed| suppressed.by == By::Baseline);
+        set(
+            "baselineState",
+            if known { "unchanged" } else { "new" }.into(),
+        );
     }
     if !finding.edits.is_empty() {
         set("fixes", json!([fix(finding)]));
@@ -105,7 +118,10 @@ fn suppression(suppressed: &Suppressed) -> Value {
         By::Annotation => "inSource",
         By::File | By::Baseline => "external",
     };
-    let until = suppressed.expires.as_ref().map_or_else(String::new, |day| format!(" (until {day})"));
+    let until = suppressed
+        .expires
+        .as_ref()
+        .map_or_else(String::new, |day| format!(" (until {day})"));
     json!({"kind": kind, "status": "accepted", "justification": format!("{}{until}", suppressed.reason)})
 }
 
@@ -152,7 +168,10 @@ fn notice(untold: &Untold, numbers: &BTreeMap<&str, usize>) -> Value {
     });
     if let (Some(rule), Some(object)) = (untold.rule, notice.as_object_mut()) {
         let index = numbers.get(rule);
-        let reference = index.map_or_else(|| json!({"id": rule}), |index| json!({"id": rule, "index": index}));
+        let reference = index.map_or_else(
+            || json!({"id": rule}),
+            |index| json!({"id": rule, "index": index}),
+        );
         object.insert("associatedRule".to_owned(), reference);
     }
     notice
@@ -169,7 +188,10 @@ fn place(file: &str, start: (u32, u32), end: (u32, u32), resource: &str) -> Valu
     if !resource.is_empty()
         && let Some(object) = place.as_object_mut()
     {
-        object.insert("logicalLocations".to_owned(), json!([{"fullyQualifiedName": resource, "kind": "resource"}]));
+        object.insert(
+            "logicalLocations".to_owned(),
+            json!([{"fullyQualifiedName": resource, "kind": "resource"}]),
+        );
     }
     place
 }

@@ -80,11 +80,19 @@ fn groups(report: &Report) -> Vec<Group<'_>> {
     }
     for finding in report.counting() {
         let name = group_of(&finding.workload, &finding.resource, &finding.file);
-        groups.entry(name.clone()).or_insert_with(|| empty(&name)).findings.push(finding);
+        groups
+            .entry(name.clone())
+            .or_insert_with(|| empty(&name))
+            .findings
+            .push(finding);
     }
     for untold in &report.not_evaluable {
         let name = group_of(&untold.workload, &untold.resource, &untold.file);
-        groups.entry(name.clone()).or_insert_with(|| empty(&name)).untold.push(untold);
+        groups
+            .entry(name.clone())
+            .or_insert_with(|| empty(&name))
+            .untold
+            .push(untold);
     }
     let mut groups: Vec<Group<'_>> = groups.into_values().collect();
     groups.sort_by_key(|group| {
@@ -136,7 +144,10 @@ pub(super) fn some(count: usize, what: &str) -> String {
 }
 
 fn verdict(counts: Counts, untold: usize) -> (String, &'static str) {
-    let (words, colour) = match WORST_FIRST.into_iter().find(|severity| counts.of(*severity) > 0) {
+    let (words, colour) = match WORST_FIRST
+        .into_iter()
+        .find(|severity| counts.of(*severity) > 0)
+    {
         Some(Severity::Critical) => ("do not run this as it is", RED),
         Some(Severity::High) => ("mend this before it runs", RED),
         Some(Severity::Medium) => ("it runs, behind weak walls", YELLOW),
@@ -224,9 +235,17 @@ impl Page {
         let severity = format!("{:<9}", finding.severity.as_str());
         let severity = self.coloured(&severity, colour(finding.severity));
         let place = format!("{}:{}:{}", finding.file, finding.line, finding.column);
-        let part = finding.resource.strip_prefix(group).and_then(|rest| rest.strip_prefix('/'));
+        let part = finding
+            .resource
+            .strip_prefix(group)
+            .and_then(|rest| rest.strip_prefix('/'));
         let part = part.map_or_else(String::new, |part| format!("  {part}"));
-        self.raw(&format!("  {severity} {:<7} {}{}", finding.rule, line(&place), line(&part)));
+        self.raw(&format!(
+            "  {severity} {:<7} {}{}",
+            finding.rule,
+            line(&place),
+            line(&part)
+        ));
         self.plain(BODY, &finding.message);
         let hand = if finding.fixable { " [--fix]" } else { "" };
         self.plain(BODY, &format!("fix: {}{hand}", finding.fix));
@@ -256,7 +275,10 @@ impl Page {
         }
         if known > 0 {
             self.gap();
-            self.plain(0, &format!("{} known from the baseline", some(known, "finding")));
+            self.plain(
+                0,
+                &format!("{} known from the baseline", some(known, "finding")),
+            );
         }
     }
 

@@ -96,10 +96,7 @@ impl Change {
     pub fn remove(entry: &Entry) -> Self {
         let end = entry.value.place.end.max(entry.place.end);
         Self::Remove {
-            place: Place {
-                end,
-                ..entry.place
-            },
+            place: Place { end, ..entry.place },
         }
     }
 
@@ -113,7 +110,9 @@ impl Change {
     #[must_use]
     pub const fn file(&self) -> FileId {
         match self {
-            Self::Replace { place, .. } | Self::Open { place, .. } | Self::Remove { place } => place.file,
+            Self::Replace { place, .. } | Self::Open { place, .. } | Self::Remove { place } => {
+                place.file
+            }
             Self::Add { mapping, .. } => mapping.file,
             Self::Append { list, .. } => list.file,
         }

@@ -33,26 +33,49 @@ pub fn annotations(estate: &Estate<'_>, now: UnixTime) -> Suppressions {
 
 fn look<'tree>(resource: &'tree Node, into: &mut Vec<(&'tree str, Place)>) {
     resource.walk(&mut |node| {
-        for entry in node.entries().iter().filter(|entry| entry.key == ANNOTATION) {
+        for entry in node
+            .entries()
+            .iter()
+            .filter(|entry| entry.key == ANNOTATION)
+        {
             into.extend(entry.value.text().map(|text| (text, entry.value.place)));
         }
         for item in node.items() {
-            let label = item.text().and_then(|text| text.strip_prefix(ANNOTATION)?.strip_prefix('='));
+            let label = item
+                .text()
+                .and_then(|text| text.strip_prefix(ANNOTATION)?.strip_prefix('='));
             into.extend(label.map(|text| (text, item.place)));
         }
     });
 }
 
-fn each(text: &str, place: Place, resource: &Resource<'_>, estate: &Estate<'_>, now: UnixTime, into: &mut Suppressions) {
-    for words in text.split([';', '\n']).map(str::trim).filter(|words| !words.is_empty()) {
+fn each(
+    text: &str,
+    place: Place,
+    resource: &Resource<'_>,
+    estate: &Estate<'_>,
+    now: UnixTime,
+    into: &mut Suppressions,
+) {
+    for words in text
+        .split([';', '\n'])
+        .map(str::trim)
+        .filter(|words| !words.is_empty())
+    {
         let (head, reason) = words.split_once(':').unwrap_or((words, ""));
         let (rule, expires) = head.split_once(" until ").unwrap_or((head, ""));
-        let (rule, reason, expires) = (rule.trim().to_ascii_uppercase(), reason.trim(), expires.trim());
+        let (rule, reason, expires) = (
+            rule.trim().to_ascii_uppercase(),
+            reason.trim(),
+            expires.trim(),
+        );
         match fault(&rule, reason, expires, now) {
             Some((message, expired)) => into.void.push(Void {
                 file: estate.files.name(place.file).to_owned(),
                 place,
-                message: format!("{message} (an annotation reads `AI-096 until 2027-01-31: reason`)"),
+                message: format!(
+                    "{message} (an annotation reads `AI-096 until 2027-01-31: reason`)"
+                ),
                 expired,
             }),
             None => into.valid.push(Suppression {

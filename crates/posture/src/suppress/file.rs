@@ -24,7 +24,10 @@ pub fn file(name: &str, text: &str, now: UnixTime) -> Suppressions {
     for document in &stream.documents {
         for entry in document.entries() {
             if entry.key != "suppressions" {
-                let message = format!("`{}` is not known here; write `suppressions:`, a list", entry.key);
+                let message = format!(
+                    "`{}` is not known here; write `suppressions:`, a list",
+                    entry.key
+                );
                 read.void.push(void(entry.place, message, false));
                 continue;
             }
@@ -40,15 +43,34 @@ pub fn file(name: &str, text: &str, now: UnixTime) -> Suppressions {
 }
 
 fn one(item: &Node, now: UnixTime) -> Result<Suppression, (String, bool)> {
-    let known = ["rule", "file", "resource", "fingerprint", "reason", "expires"];
-    if let Some(entry) = item.entries().iter().find(|entry| !known.contains(&entry.key.as_str())) {
+    let known = [
+        "rule",
+        "file",
+        "resource",
+        "fingerprint",
+        "reason",
+        "expires",
+    ];
+    if let Some(entry) = item
+        .entries()
+        .iter()
+        .find(|entry| !known.contains(&entry.key.as_str()))
+    {
         // A misspelt `resource` would suppress everywhere.
-        let message = format!("`{}` is not known here, so this suppresses nothing; known are {}", entry.key, known.join(", "));
+        let message = format!(
+            "`{}` is not known here, so this suppresses nothing; known are {}",
+            entry.key,
+            known.join(", ")
+        );
         return Err((message, false));
     }
     let text = |key: &str| item.text_at(key).unwrap_or("").trim().to_owned();
     let some = |key: &str| item.text_at(key).map(str::to_owned);
-    let (rule, reason, expires) = (text("rule").to_ascii_uppercase(), text("reason"), text("expires"));
+    let (rule, reason, expires) = (
+        text("rule").to_ascii_uppercase(),
+        text("reason"),
+        text("expires"),
+    );
     if let Some(fault) = fault(&rule, &reason, &expires, now) {
         return Err(fault);
     }
@@ -61,7 +83,10 @@ fn one(item: &Node, now: UnixTime) -> Result<Suppression, (String, bool)> {
         expires,
         by: By::File,
     };
-    if suppression.file.is_none() && suppression.resource.is_none() && suppression.fingerprint.is_none() {
+    if suppression.file.is_none()
+        && suppression.resource.is_none()
+        && suppression.fingerprint.is_none()
+    {
         let message = format!(
             "the suppression of {} names no `file`, `resource` or `fingerprint`, so it suppresses nothing; to leave a rule out altogether use --skip",
             suppression.rule

@@ -71,7 +71,10 @@ mod tests {
     #[test]
     fn a_hostile_pattern_takes_no_time() {
         let started = std::time::Instant::now();
-        assert!(!matches(&"*a".repeat(200), &"a".repeat(2000).replace("aa", "ab")));
+        assert!(!matches(
+            &"*a".repeat(200),
+            &"a".repeat(2000).replace("aa", "ab")
+        ));
         assert!(started.elapsed().as_secs() < 5);
     }
 }

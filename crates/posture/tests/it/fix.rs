@@ -14,7 +14,10 @@ fn fixtures() -> Vec<PathBuf> {
         .filter_map(|rule| fs::read_dir(rule.unwrap().path()).ok())
         .flatten()
         .map(|file| file.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|end| end == "yaml" || end == "json"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|end| end == "yaml" || end == "json")
+        })
         .collect();
     all.sort();
     all
@@ -39,12 +42,22 @@ fn every_offered_fix_is_made_and_leaves_its_finding_nowhere() {
         let fixed = fix::fix(&corpus, &|_| true);
         made += fixed.applied.len();
         for left in &fixed.left {
-            faults.push(format!("{}: {} {} not fixed: {}", path.display(), left.finding.rule, left.finding.subject, left.reason));
+            faults.push(format!(
+                "{}: {} {} not fixed: {}",
+                path.display(),
+                left.finding.rule,
+                left.finding.subject,
+                left.reason
+            ));
         }
         let mut again = Corpus::default();
         for file in &fixed.files {
             if comments(&file.after) < comments(&file.before) {
-                faults.push(format!("{}: a comment was lost:\n{}", path.display(), file.after));
+                faults.push(format!(
+                    "{}: a comment was lost:\n{}",
+                    path.display(),
+                    file.after
+                ));
             }
             again.add_yaml(&file.name, &file.after);
         }
@@ -61,16 +74,72 @@ fn what_was_fixed_stays_fixed() {
     for path in fixtures() {
         let corpus = read(&path);
         let fixed = fix::fix(&corpus, &|_| true);
-        let [file] = fixed.files.as_slice() else { continue };
+        let [file] = fixed.files.as_slice() else {
+            continue;
+        };
         let mut after = Corpus::default();
         after.add_yaml(&file.name, &file.after);
         let again = fix::fix(&after, &|_| true);
-        assert!(again.files.is_empty(), "{}: fixing twice changes again:\n{}", path.display(), file.after);
+        assert!(
+            again.files.is_empty(),
+            "{}: fixing twice changes again:\n{}",
+            path.display(),
+            file.after
+        );
         let changeable = judge(&Estate::of(&after.files, &after.documents))
             .findings
             .iter()
             .filter(|finding| fix::is_possible(&after, finding))
             .count();
-        assert!(changeable <= fixed.left.len(), "{}: {changeable} findings could still be fixed", path.display());
+        assert!(
+            changeable <= fixed.left.len(),
+            "{}: {changeable} findings could still be fixed",
+            path.display()
+        );
     }
+}
+
+/// The same document as other editors would save it.
+fn variants(text: &str) -> [(&'static str, String); 3] {
+    [
+        ("with other line ends", text.replace('\n', "\r\n")),
+        ("without a last line end", text.trim_end().to_owned()),
+        (
+            "behind another document",
+            format!("# first\nkind: ConfigMap\napiVersion: v1\nmetadata: {{name: a}}\n---\n{text}"),
+        ),
+    ]
+}
+
+#[test]
+fn fixes_hold_however_the_file_was_saved() {
+    let mut faults = Vec::new();
+    for path in fixtures() {
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let mut plain = Corpus::default();
+        plain.add_yaml("a.yaml", &text);
+        let expected = fix::fix(&plain, &|_| true);
+        for (how, variant) in variants(&text) {
+            let mut corpus = Corpus::default();
+            corpus.add_yaml("a.yaml", &variant);
+            let fixed = fix::fix(&corpus, &|_| true);
+            if fixed.applied.len() != expected.applied.len() {
+                faults.push(format!("{} {how}: {:?}", path.display(), fixed.left));
+            }
+            for file in &fixed.files {
+                let mixed =
+                    how == "with other line ends" && file.after.replace("\r\n", "").contains('\n');
+                let ended = how == "without a last line end" && file.after.ends_with('\n');
+                if mixed || ended || comments(&file.after) < comments(&file.before) {
+                    faults.push(format!("{} {how}:\n{}", path.display(), file.after));
+                }
+            }
+        }
+    }
+    assert!(
+        faults.is_empty(),
+        "{} faults, such as {:#?}",
+        faults.len(),
+        &faults[..faults.len().min(4)]
+    );
 }

@@ -44,11 +44,27 @@ fn report(corpus: &Corpus) -> Report {
 #[test]
 fn the_json_has_what_is_promised_and_nothing_else() {
     let value: Value = serde_json::from_str(&json(&report(&corpus())).unwrap()).unwrap();
-    let keys = |value: &Value| -> BTreeSet<String> { value.as_object().unwrap().keys().cloned().collect() };
-    let set = |names: &[&str]| -> BTreeSet<String> { names.iter().map(|name| (*name).to_owned()).collect() };
-    assert_eq!(keys(&value), set(&["findings", "not_evaluable", "errors", "summary"]));
+    let keys = |value: &Value| -> BTreeSet<String> {
+        value.as_object().unwrap().keys().cloned().collect()
+    };
+    let set = |names: &[&str]| -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    };
+    assert_eq!(
+        keys(&value),
+        set(&["findings", "not_evaluable", "errors", "summary"])
+    );
     let promised = set(&[
-        "rule", "severity", "file", "line", "column", "resource", "message", "fix", "mappings", "fingerprint",
+        "rule",
+        "severity",
+        "file",
+        "line",
+        "column",
+        "resource",
+        "message",
+        "fix",
+        "mappings",
+        "fingerprint",
     ]);
     for finding in value["findings"].as_array().unwrap() {
         let mut own = keys(finding);
@@ -57,23 +73,37 @@ fn the_json_has_what_is_promised_and_nothing_else() {
     }
     let privileged = |file: &str| {
         let findings = value["findings"].as_array().unwrap();
-        let of_file = |finding: &&Value| finding["rule"] == "AI-092" && finding["file"].as_str().unwrap().contains(file);
+        let of_file = |finding: &&Value| {
+            finding["rule"] == "AI-092" && finding["file"].as_str().unwrap().contains(file)
+        };
         findings.iter().find(of_file).unwrap().clone()
     };
     assert_eq!(privileged("script")["line"], 9);
     assert_eq!(privileged("script")["column"], 21);
     assert_eq!(privileged("known")["suppressed"]["by"], "annotation");
     assert_eq!(privileged("known")["suppressed"]["expires"], "2027-01-31");
-    let kinds: Vec<&str> = value["errors"].as_array().unwrap().iter().map(|one| one["kind"].as_str().unwrap()).collect();
+    let kinds: Vec<&str> = value["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["kind"].as_str().unwrap())
+        .collect();
     assert_eq!(kinds, ["read", "expired-suppression"]);
     assert_eq!(value["summary"]["workloads"], 2);
     assert_eq!(value["summary"]["files"], 4);
-    assert!(value["not_evaluable"].as_array().unwrap().iter().any(|one| one["file"] == "strange.yaml"));
+    assert!(
+        value["not_evaluable"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|one| one["file"] == "strange.yaml")
+    );
 }
 
 #[test]
 fn the_sarif_is_valid_by_the_official_schema() {
-    let schema: Value = serde_json::from_str(include_str!("../data/sarif-schema-2.1.0.json")).unwrap();
+    let schema: Value =
+        serde_json::from_str(include_str!("../data/sarif-schema-2.1.0.json")).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let mut empty = Corpus::default();
     empty.add_yaml("a.yaml", "");
@@ -96,19 +126,34 @@ fn the_sarif_names_rules_places_fixes_and_suppressions() {
     let results = run["results"].as_array().unwrap();
     for result in results {
         let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
-        assert_eq!(run["tool"]["driver"]["rules"][index]["id"], result["ruleId"]);
-        assert_eq!(result["partialFingerprints"]["casemateFinding/v1"].as_str().unwrap().len(), 32);
+        assert_eq!(
+            run["tool"]["driver"]["rules"][index]["id"],
+            result["ruleId"]
+        );
+        assert_eq!(
+            result["partialFingerprints"]["casemateFinding/v1"]
+                .as_str()
+                .unwrap()
+                .len(),
+            32
+        );
     }
     let of = |file: &str| {
         let uri = |result: &Value| {
             let place = &result["locations"][0]["physicalLocation"]["artifactLocation"];
             place["uri"].as_str().unwrap().to_owned()
         };
-        results.iter().find(|result| result["ruleId"] == "AI-092" && uri(result).contains(file)).unwrap()
+        results
+            .iter()
+            .find(|result| result["ruleId"] == "AI-092" && uri(result).contains(file))
+            .unwrap()
     };
     let hostile = of("script");
     let region = &hostile["locations"][0]["physicalLocation"]["region"];
-    assert_eq!(region, &serde_json::json!({"startLine": 9, "startColumn": 21, "endLine": 9, "endColumn": 25}));
+    assert_eq!(
+        region,
+        &serde_json::json!({"startLine": 9, "startColumn": 21, "endLine": 9, "endColumn": 25})
+    );
     let replacement = &hostile["fixes"][0]["artifactChanges"][0]["replacements"][0];
     assert_eq!(replacement["insertedContent"]["text"], "false");
     assert_eq!(&replacement["deletedRegion"], region);
@@ -121,10 +166,16 @@ fn is_well_formed(text: &str) -> bool {
     let mut open: Vec<&str> = Vec::new();
     let mut rest = text;
     while let Some(start) = rest.find('<') {
-        let Some(length) = rest[start..].find('>') else { return false };
+        let Some(length) = rest[start..].find('>') else {
+            return false;
+        };
         let tag = &rest[start + 1..start + length];
         rest = &rest[start + length + 1..];
-        let name = tag.trim_start_matches('/').split([' ', '/']).next().unwrap_or("");
+        let name = tag
+            .trim_start_matches('/')
+            .split([' ', '/'])
+            .next()
+            .unwrap_or("");
         if tag.starts_with(['?', '!']) || tag.ends_with('/') {
             continue;
         }
@@ -161,7 +212,10 @@ fn hostile_names_are_harmless_in_every_form_for_people() {
     let page = html(&report);
     assert!(!page.contains("<script") && page.contains("&lt;script&gt;"));
     assert!(page.contains("default-src 'none'"));
-    let plain = Look { width: 100, colour: false };
+    let plain = Look {
+        width: 100,
+        colour: false,
+    };
     for text in [table(&report, plain), page, junit(&report)] {
         for hidden in ['\u{1b}', '\u{202e}', '\u{0}', '\u{feff}'] {
             assert!(!text.contains(hidden), "{hidden:?} in {text}");
@@ -173,7 +227,10 @@ fn hostile_names_are_harmless_in_every_form_for_people() {
 fn the_page_is_well_formed() {
     let page = html(&report(&corpus()));
     let body = page.split_once("</head>").unwrap().1;
-    let without_voids = body.replace("<br>", "").replace(" checked> ", " checked/> ").replace("</html>", "");
+    let without_voids = body
+        .replace("<br>", "")
+        .replace(" checked> ", " checked/> ")
+        .replace("</html>", "");
     assert!(is_well_formed(&without_voids), "{without_voids}");
 }
 
@@ -181,19 +238,42 @@ fn the_page_is_well_formed() {
 fn the_table_says_the_worst_first_and_keeps_to_its_width() {
     let mut corpus = Corpus::default();
     let pod = |name: &str, privileged: bool| {
-        format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  containers:\n    - name: a\n      image: b:1\n      securityContext: {{privileged: {privileged}}}\n")
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  containers:\n    - name: a\n      image: b:1\n      securityContext: {{privileged: {privileged}}}\n"
+        )
     };
     corpus.add_yaml("a.yaml", &pod("good", false));
     corpus.add_yaml("b.yaml", &pod("bad", true));
     let report = report(&corpus);
-    let text = table(&report, Look { width: 72, colour: false });
-    let at = |words: &str| text.find(words).unwrap_or_else(|| panic!("no {words} in\n{text}"));
-    assert!(at("Pod/bad  b.yaml\n  do not run this as it is: ") < at("Pod/good  a.yaml"), "{text}");
+    let text = table(
+        &report,
+        Look {
+            width: 72,
+            colour: false,
+        },
+    );
+    let at = |words: &str| {
+        text.find(words)
+            .unwrap_or_else(|| panic!("no {words} in\n{text}"))
+    };
+    assert!(
+        at("Pod/bad  b.yaml\n  do not run this as it is: ") < at("Pod/good  a.yaml"),
+        "{text}"
+    );
     for line in text.lines().filter(|line| line.starts_with("            ")) {
         assert!(line.chars().count() <= 72, "{line}");
     }
     assert!(!text.contains('\u{1b}'));
-    assert!(table(&report, Look { width: 72, colour: true }).contains("\u{1b}[1;31mcritical"));
+    assert!(
+        table(
+            &report,
+            Look {
+                width: 72,
+                colour: true
+            }
+        )
+        .contains("\u{1b}[1;31mcritical")
+    );
 }
 
 #[test]
@@ -214,6 +294,11 @@ fn a_baseline_and_a_skipped_rule_do_not_count() {
         ..Options::default()
     };
     let after = Report::of(&corpus, &estate, &judgement, &skipped, NOW);
-    assert!(after.findings.iter().all(|finding| finding.rule != "AI-092"));
+    assert!(
+        after
+            .findings
+            .iter()
+            .all(|finding| finding.rule != "AI-092")
+    );
     assert_eq!(after.summary.rules + 1, before.summary.rules);
 }

@@ -7,11 +7,18 @@ fn after(text: &str, make: &dyn Fn(&Node) -> Vec<Change>) -> (String, Vec<(usize
     corpus.add_yaml("a.yaml", text);
     let root = corpus.documents[0].root.clone();
     let changes: Vec<Change> = make(&root);
-    let findings: Vec<(usize, &[Change])> = changes.iter().map(std::slice::from_ref).enumerate().collect();
+    let findings: Vec<(usize, &[Change])> = changes
+        .iter()
+        .map(std::slice::from_ref)
+        .enumerate()
+        .collect();
     let plan = plan(&corpus, &findings);
     let edits: Vec<&Edit> = plan.edits.iter().collect();
     let edited = edit::apply(text, &edits).unwrap();
-    assert!(comments::kept(text, &edited), "a comment was lost:\n{edited}");
+    assert!(
+        comments::kept(text, &edited),
+        "a comment was lost:\n{edited}"
+    );
     let stream = crate::yaml::read(FileId::default(), &edited);
     assert!(stream.error.is_none(), "{:?}\n{edited}", stream.error);
     (edited, plan.refused)
@@ -50,9 +57,16 @@ spec:
 #[test]
 fn a_scalar_is_replaced_and_its_comment_stays() {
     let text = edited(POD, &|root| {
-        vec![set(container(root), &["securityContext", "privileged"], "false")]
+        vec![set(
+            container(root),
+            &["securityContext", "privileged"],
+            "false",
+        )]
     });
-    assert_eq!(text, POD.replace("privileged: true #", "privileged: false #"));
+    assert_eq!(
+        text,
+        POD.replace("privileged: true #", "privileged: false #")
+    );
 }
 
 #[test]
@@ -61,10 +75,18 @@ fn several_findings_under_one_missing_parent_make_one_parent() {
     let text = edited(text, &|root| {
         let one = container(root);
         vec![
-            set(one, &["securityContext", "allowPrivilegeEscalation"], "false"),
+            set(
+                one,
+                &["securityContext", "allowPrivilegeEscalation"],
+                "false",
+            ),
             set(one, &["securityContext", "capabilities", "drop"], "[ALL]"),
             set(one, &["securityContext", "readOnlyRootFilesystem"], "true"),
-            set(root.get("spec").unwrap(), &["automountServiceAccountToken"], "false"),
+            set(
+                root.get("spec").unwrap(),
+                &["automountServiceAccountToken"],
+                "false",
+            ),
             set(root, &["metadata", "name"], "x"),
         ]
     });
@@ -77,7 +99,10 @@ fn several_findings_under_one_missing_parent_make_one_parent() {
 #[test]
 fn an_added_member_comes_behind_comments_that_belong_to_its_mapping() {
     let text = edited(POD, &|root| vec![set(container(root), &["tty"], "false")]);
-    assert!(text.contains("    #   - 8000\n    tty: false\n\n  hostIPC"), "{text}");
+    assert!(
+        text.contains("    #   - 8000\n    tty: false\n\n  hostIPC"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -101,13 +126,21 @@ fn json_stays_json() {
     let text = "{\n  \"kind\": \"Pod\",\n  \"metadata\": {},\n  \"spec\": {\n    \"hostIPC\": true\n  }\n}";
     let text = edited(text, &|root| {
         vec![
-            set(root, &["spec", "securityContext", "seccompProfile", "type"], "RuntimeDefault"),
+            set(
+                root,
+                &["spec", "securityContext", "seccompProfile", "type"],
+                "RuntimeDefault",
+            ),
             set(root, &["spec", "hostIPC"], "false"),
             set(root, &["metadata", "name"], "'yes'"),
         ]
     });
-    let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    assert_eq!(value["spec"]["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    let value: serde_json::Value =
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    assert_eq!(
+        value["spec"]["securityContext"]["seccompProfile"]["type"],
+        "RuntimeDefault"
+    );
     assert_eq!(value["spec"]["hostIPC"], false);
     assert_eq!(value["metadata"]["name"], "yes");
 }
@@ -190,8 +223,14 @@ fn what_is_removed_leaves_its_comments_and_nothing_empty() {
             Change::remove(root.get("spec").unwrap().entry("hostIPC").unwrap()),
         ]
     });
-    assert!(!text.contains("securityContext") && !text.contains("hostIPC"), "{text}");
-    assert!(text.contains("    # for the GPU\n") && text.contains("  # shared memory\n"), "{text}");
+    assert!(
+        !text.contains("securityContext") && !text.contains("hostIPC"),
+        "{text}"
+    );
+    assert!(
+        text.contains("    # for the GPU\n") && text.contains("  # shared memory\n"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -218,7 +257,9 @@ fn members_go_with_their_dash_or_comma() {
 #[test]
 fn a_block_is_replaced_by_one_line_and_keeps_its_comments() {
     let text = "kind: Pod\nmetadata: {}\ncapabilities:\n  add: # why\n    - SYS_ADMIN # one\n    # - TWO\n    - ALL # last\n  drop: []\n";
-    let text = edited(text, &|root| vec![set(root, &["capabilities", "add"], "[]")]);
+    let text = edited(text, &|root| {
+        vec![set(root, &["capabilities", "add"], "[]")]
+    });
     assert_eq!(
         text,
         "kind: Pod\nmetadata: {}\ncapabilities:\n  add: [] # why\n    # one\n    # - TWO\n    # last\n  drop: []\n"
@@ -237,7 +278,10 @@ fn of_changes_that_collide_the_first_wins_and_the_other_is_told() {
             set(container(root), &["tty"], "false"),
         ]
     });
-    assert!(text.contains("privileged: false # for the GPU") && text.contains("tty: true"), "{text}");
+    assert!(
+        text.contains("privileged: false # for the GPU") && text.contains("tty: true"),
+        "{text}"
+    );
     let numbers: Vec<usize> = refused.iter().map(|(number, _)| *number).collect();
     assert_eq!(numbers, [1, 2, 4]);
 }

@@ -19,7 +19,11 @@ fn a_plain_file_is_replaced_and_keeps_its_mode_and_mark() {
     write(&fixed(&path)).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "\u{feff}a: 2\n");
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().count(),
+        1,
+        "nothing is left beside it"
+    );
 }
 
 #[test]
@@ -29,7 +33,10 @@ fn a_link_is_refused_and_its_target_stays() {
     fs::write(&target, "a: 1\n").unwrap();
     let link = folder.path().join("link.yaml");
     symlink(&target, &link).unwrap();
-    assert!(matches!(write(&fixed(&link)), Err(WriteFixError::NotPlain { .. })));
+    assert!(matches!(
+        write(&fixed(&link)),
+        Err(WriteFixError::NotPlain { .. })
+    ));
     assert_eq!(fs::read_to_string(&target).unwrap(), "a: 1\n");
 }
 
@@ -39,7 +46,10 @@ fn a_file_with_another_name_is_refused() {
     let path = folder.path().join("a.yaml");
     fs::write(&path, "a: 1\n").unwrap();
     fs::hard_link(&path, folder.path().join("b.yaml")).unwrap();
-    assert!(matches!(write(&fixed(&path)), Err(WriteFixError::Shared { .. })));
+    assert!(matches!(
+        write(&fixed(&path)),
+        Err(WriteFixError::Shared { .. })
+    ));
 }
 
 #[test]
@@ -47,7 +57,10 @@ fn a_file_that_changed_meanwhile_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.yaml");
     fs::write(&path, "a: 1 # mine\n").unwrap();
-    assert!(matches!(write(&fixed(&path)), Err(WriteFixError::Changed { .. })));
+    assert!(matches!(
+        write(&fixed(&path)),
+        Err(WriteFixError::Changed { .. })
+    ));
     assert_eq!(fs::read_to_string(&path).unwrap(), "a: 1 # mine\n");
 }
 
