@@ -168,8 +168,15 @@ fn compare(floor: &Floor, version: &str, by: &str, place: Place, sink: &mut Sink
     if have.is_empty() || have.as_slice() >= floor.fixed {
         return;
     }
-    let fixed: Vec<String> = floor.fixed.iter().map(u64::to_string).collect();
-    let fixed = fixed.join(".");
+    let fixed = match floor.fixed {
+        // Releases that are named by year and month.
+        [year, month] if *year >= 20 => format!("{year}.{month:02}"),
+        parts => parts
+            .iter()
+            .map(u64::to_string)
+            .collect::<Vec<_>>()
+            .join("."),
+    };
     let message = format!(
         "{} {version} (by {by}): {}; fixed in {fixed}",
         floor.name, floor.what
@@ -188,11 +195,10 @@ fn numbers(version: &str) -> Vec<u64> {
     let end = version
         .find(|one: char| !one.is_ascii_digit() && one != '.')
         .unwrap_or(version.len());
-    let numbers: Vec<u64> = version
+    version
         .get(..end)
         .unwrap_or("")
         .split('.')
         .map_while(|part| part.parse().ok())
-        .collect();
-    numbers
+        .collect()
 }

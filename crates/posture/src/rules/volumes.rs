@@ -190,7 +190,7 @@ fn speaks_of_weights(name: &str) -> bool {
         })
 }
 
-fn mode_many<'node>(spec: &'node Node) -> Option<&'node Node> {
+fn mode_many(spec: &Node) -> Option<&Node> {
     spec.list("accessModes")
         .iter()
         .find(|mode| mode.text() == Some("ReadWriteMany"))

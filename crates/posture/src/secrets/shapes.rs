@@ -142,35 +142,52 @@ fn prefixed(text: &str, shape: &Shape) -> Option<Secret> {
 }
 
 fn begins_a_word(text: &str, start: usize) -> bool {
-    let before = text.get(..start).and_then(|before| before.bytes().last());
+    let before = start.checked_sub(1).and_then(|at| text.as_bytes().get(at));
     before.is_none_or(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')))
+}
+
+/// The start of a text, as long as a secret may be: what is looked at for each beginning is bounded.
+fn start_of(text: &str) -> &str {
+    let mut end = text.len().min(MAX_SECRET);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or("")
 }
 
 /// A private key as PEM. Encrypted ones are none.
 fn private_key(text: &str) -> Option<Secret> {
-    text.match_indices("-----BEGIN ")
-        .find_map(|(start, opening)| {
-            let rest = text.get(start + opening.len()..)?;
-            let label = rest.get(..rest.find("-----")?)?;
-            let body = rest.get(label.len() + 5..)?;
-            let body = body.get(..body.find("-----END").unwrap_or(body.len()))?;
-            let secret = label.ends_with("PRIVATE KEY")
-                && !label.starts_with("ENCRYPTED")
-                && !body.contains("ENCRYPTED")
-                && body.trim().len() >= 40
-                && !is_placeholder(body);
-            secret.then(|| Secret {
-                what: "a private key",
-                shown: format!("`{label}` ({} characters)", body.trim().len()),
-                start,
-            })
+    const OPENING: &str = "-----BEGIN ";
+    let labelled = text.match_indices(OPENING).filter_map(|(start, _)| {
+        let rest = start_of(text.get(start + OPENING.len()..)?);
+        let label = rest
+            .split("-----")
+            .next()
+            .filter(|label| label.len() <= 40)?;
+        let private = label.ends_with("PRIVATE KEY") && !label.starts_with("ENCRYPTED");
+        private.then_some((start, label, rest.get(label.len() + 5..)?))
+    });
+    labelled.take(MAX_TRIED).find_map(|(start, label, body)| {
+        let body = body.split("-----").next().unwrap_or(body).trim();
+        let secret = body.len() >= 40
+            && !body.contains("ENCRYPTED")
+            && !body.contains("...")
+            && entropy(body) >= MIN_ENTROPY;
+        secret.then(|| Secret {
+            what: "a private key",
+            shown: format!("`{label}` ({} characters)", body.len()),
+            start,
         })
+    })
 }
 
 /// A signed web token: three parts of base64, of which the first two are JSON objects.
 fn web_token(text: &str) -> Option<Secret> {
-    text.match_indices("eyJ").find_map(|(start, _)| {
-        let rest = text.get(start..)?;
+    let beginnings = text
+        .match_indices("eyJ")
+        .filter(|(start, _)| begins_a_word(text, *start));
+    beginnings.take(MAX_TRIED).find_map(|(start, _)| {
+        let rest = start_of(text.get(start..)?);
         let length = rest
             .bytes()
             .take_while(|byte| Alphabet::Address.has(*byte) || *byte == b'.')
@@ -183,7 +200,6 @@ fn web_token(text: &str) -> Option<Secret> {
         let fits = claims.starts_with("eyJ")
             && claims.len() >= 16
             && signature.len() >= 32
-            && begins_a_word(text, start)
             && entropy(signature) >= MIN_ENTROPY;
         fits.then(|| Secret {
             what: "a signed web token",
@@ -196,7 +212,7 @@ fn web_token(text: &str) -> Option<Secret> {
 /// A password in an address: `scheme://name:password@host`.
 fn address(text: &str) -> Option<Secret> {
     text.match_indices("://").find_map(|(start, _)| {
-        let rest = text.get(start + 3..)?;
+        let rest = start_of(text.get(start + 3..)?);
         let end = rest
             .find(['/', ' ', '\n', '"', '\'', '?', '#'])
             .unwrap_or(rest.len());
@@ -214,6 +230,10 @@ fn address(text: &str) -> Option<Secret> {
     })
 }
 
+/// How many beginnings of long secrets are followed in one text.
+const MAX_TRIED: usize = 256;
+/// Private keys are the longest.
+const MAX_SECRET: usize = 8192;
 /// Random base-62 text of 20 characters has about 4 bits for each; a word repeated has less than 3.
 const MIN_ENTROPY: f64 = 3.0;
 /// No shape is shorter.

@@ -99,3 +99,21 @@ fn lines_of_a_settings_file_are_read_one_by_one() {
     assert!(text.get(secret.start..).unwrap().starts_with("NGC_API_KEY"));
     assert_eq!(in_lines("MODEL=some/model\nMAX_TOKENS=123456789\n"), None);
 }
+
+#[test]
+fn texts_made_of_beginnings_are_searched_in_little_time() {
+    for piece in [
+        "-----BEGIN X PRIVATE KEY-----",
+        "eyJ",
+        "://:",
+        "sk-",
+        "hf_",
+        "é",
+    ] {
+        let text = piece.repeat(4_000_000 / piece.len());
+        let started = std::time::Instant::now();
+        find(&text);
+        in_lines(&text);
+        assert!(started.elapsed().as_secs() < 10, "{piece}");
+    }
+}

@@ -39,7 +39,7 @@ impl Writer {
     }
 
     fn data(mut self, length: usize) -> Vec<u8> {
-        while self.0.len() % 32 != 0 {
+        while !self.0.len().is_multiple_of(32) {
             self.0.push(0);
         }
         self.0.extend(vec![7; length]);
@@ -68,9 +68,12 @@ fn a_sound_file_has_no_fault_and_gives_its_template() {
         .tensor("a", &[4, 2], 0, 0)
         .tensor("b", &[32], 8, 32);
     let header = read_bytes(writer.data(32 + 34));
-    assert_eq!(header.faults, [""; 0]);
+    assert_eq!(header.faults, Vec::<String>::new());
     assert_eq!(header.templates.len(), 1);
-    assert_eq!(read_bytes(Writer::start(2, 0, 0).data(0)).faults, [""; 0]);
+    assert_eq!(
+        read_bytes(Writer::start(2, 0, 0).data(0)).faults,
+        Vec::<String>::new()
+    );
 }
 
 #[test]
