@@ -260,13 +260,15 @@ impl Graph<'_> {
             Party::Ingress => format!("ingress ({})", self.settings.ingress_namespace),
             Party::Monitoring => format!("monitoring ({})", self.settings.monitoring_namespace),
             Party::Dns => "name service".to_owned(),
-            Party::Caller(number) => self.settings.callers.get(*number).map_or_else(
-                String::new,
-                |caller| match &caller.label {
-                    None => format!("namespace {}", caller.namespace),
-                    Some((key, value)) => format!("{}/{key}={value}", caller.namespace),
-                },
-            ),
+            Party::Caller(number) => {
+                self.settings
+                    .callers
+                    .get(*number)
+                    .map_or_else(String::new, |caller| match &caller.label {
+                        None => format!("namespace {}", caller.namespace),
+                        Some((key, value)) => format!("{}/{key}={value}", caller.namespace),
+                    })
+            }
             Party::Host(name) => name.clone(),
             Party::Anywhere => "anywhere".to_owned(),
         }
@@ -331,8 +333,13 @@ impl fmt::Display for Purpose {
 
 /// Whether a workload only prepares models: a job, or one of the kinds that fill caches.
 pub(crate) fn only_fetches(workload: &Workload<'_>) -> bool {
-    matches!(workload.resource.kind, "Job" | "CronJob" | "NIMCache" | "LocalModelCache")
-        || workload.containers.iter().all(|container| container.role == Role::Init)
+    matches!(
+        workload.resource.kind,
+        "Job" | "CronJob" | "NIMCache" | "LocalModelCache"
+    ) || workload
+        .containers
+        .iter()
+        .all(|container| container.role == Role::Init)
 }
 
 /// Whether the workload lives in a cluster.

@@ -24,16 +24,27 @@ pub(super) fn flows(estate: &Estate<'_>, settings: &Settings) -> Vec<Flow> {
         let before = all.len();
         called(estate, workload, &us, &mut all);
         fetched(workload, &us, &mut all);
-        let by_name = all.get(before..).unwrap_or(&[]).iter().any(|flow| match &flow.to {
-            Party::Host(host) => !super::mentions::is_ip(host),
-            _ => true,
-        });
+        let by_name = all
+            .get(before..)
+            .unwrap_or(&[])
+            .iter()
+            .any(|flow| match &flow.to {
+                Party::Host(host) => !super::mentions::is_ip(host),
+                _ => true,
+            });
         if by_name && in_cluster(workload) {
             for protocol in [Protocol::Udp, Protocol::Tcp] {
                 let evidence = "it calls others by name".to_owned();
                 all.push(Flow {
                     protocol,
-                    ..flow(us.clone(), Party::Dns, Some(53), Purpose::Names, evidence, workload.resource.place)
+                    ..flow(
+                        us.clone(),
+                        Party::Dns,
+                        Some(53),
+                        Purpose::Names,
+                        evidence,
+                        workload.resource.place,
+                    )
                 });
             }
         }
@@ -85,7 +96,14 @@ fn from_outside(estate: &Estate<'_>, workload: &Workload<'_>, us: &Party, into: 
             .port
             .map_or(Purpose::Service, |port| purpose_of(workload, port));
         let evidence = format!("{} `{}`", exposure.how.as_str(), exposure.resource.name);
-        into.push(flow(from, us.clone(), exposure.port, purpose, evidence, exposure.place));
+        into.push(flow(
+            from,
+            us.clone(),
+            exposure.port,
+            purpose,
+            evidence,
+            exposure.place,
+        ));
     }
 }
 
@@ -99,7 +117,14 @@ fn scraped(estate: &Estate<'_>, workload: &Workload<'_>, us: &Party, into: &mut 
             .map(|annotation| annotation.1)
     };
     let mut add = |port: Option<u16>, evidence: String, place: Place| {
-        into.push(flow(Party::Monitoring, us.clone(), port, Purpose::Metrics, evidence, place));
+        into.push(flow(
+            Party::Monitoring,
+            us.clone(),
+            port,
+            Purpose::Metrics,
+            evidence,
+            place,
+        ));
     };
     if annotation("prometheus.io/scrape") == Some("true") {
         let port = annotation("prometheus.io/port").and_then(|port| port.parse().ok());
@@ -136,7 +161,11 @@ fn scraped(estate: &Estate<'_>, workload: &Workload<'_>, us: &Party, into: &mut 
                     let port = endpoint
                         .text_at("port")
                         .and_then(|name| named_port(workload, name));
-                    add(port, format!("PodMonitor `{}`", monitor.name), endpoint.place);
+                    add(
+                        port,
+                        format!("PodMonitor `{}`", monitor.name),
+                        endpoint.place,
+                    );
                 }
             }
             continue;
@@ -146,17 +175,27 @@ fn scraped(estate: &Estate<'_>, workload: &Workload<'_>, us: &Party, into: &mut 
             if !service_selects(service, workload) || !crate::cluster::selects(selector, &labels) {
                 continue;
             }
-            let ports = service.node.get("spec").map_or(&[][..], |spec| spec.list("ports"));
+            let ports = service
+                .node
+                .get("spec")
+                .map_or(&[][..], |spec| spec.list("ports"));
             for endpoint in endpoints {
                 let of_service = ports.iter().find(|port| {
-                    endpoint.text_at("port").is_some() && port.text_at("name") == endpoint.text_at("port")
+                    endpoint.text_at("port").is_some()
+                        && port.text_at("name") == endpoint.text_at("port")
                 });
                 let port = of_service.and_then(|port| {
-                    let target = port.text_at("targetPort").or_else(|| port.text_at("port"))?;
+                    let target = port
+                        .text_at("targetPort")
+                        .or_else(|| port.text_at("port"))?;
                     target.parse().ok().or_else(|| named_port(workload, target))
                 });
                 if port.is_some() {
-                    add(port, format!("ServiceMonitor `{}`", monitor.name), endpoint.place);
+                    add(
+                        port,
+                        format!("ServiceMonitor `{}`", monitor.name),
+                        endpoint.place,
+                    );
                 }
             }
         }
@@ -178,7 +217,14 @@ fn named_callers(workload: &Workload<'_>, us: &Party, settings: &Settings, into:
         for (port, place) in served_ports(workload) {
             if purpose_of(workload, port) == Purpose::Inference {
                 let evidence = "a caller that was named".to_owned();
-                into.push(flow(Party::Caller(number), us.clone(), Some(port), Purpose::Inference, evidence, place));
+                into.push(flow(
+                    Party::Caller(number),
+                    us.clone(),
+                    Some(port),
+                    Purpose::Inference,
+                    evidence,
+                    place,
+                ));
             }
         }
     }
@@ -187,11 +233,18 @@ fn named_callers(workload: &Workload<'_>, us: &Party, settings: &Settings, into:
 /// The ports of a recognised server, declared or its own.
 pub(super) fn served_ports(workload: &Workload<'_>) -> Vec<(u16, Place)> {
     let mut ports = Vec::new();
-    for container in workload.containers.iter().filter(|one| one.server.is_some()) {
+    for container in workload
+        .containers
+        .iter()
+        .filter(|one| one.server.is_some())
+    {
         ports.extend(container.ports.iter().map(|port| (port.number, port.place)));
         if container.ports.is_empty() {
             let serves = profile_of(container).and_then(|profile| profile.ports.serves);
-            let place = container.image.as_ref().map_or(container.node.place, |image| image.place);
+            let place = container
+                .image
+                .as_ref()
+                .map_or(container.node.place, |image| image.place);
             ports.extend(serves.map(|port| (port, place)));
         }
     }
@@ -208,22 +261,54 @@ fn called(estate: &Estate<'_>, workload: &Workload<'_>, us: &Party, into: &mut V
             let purpose = purpose_of_call(workload, container, &variable.name);
             let evidence = format!("variable {}", variable.name);
             for address in addresses(text) {
-                call(estate, workload, us, &address, (purpose, &evidence, *place), into);
+                call(
+                    estate,
+                    workload,
+                    us,
+                    &address,
+                    (purpose, &evidence, *place),
+                    into,
+                );
             }
             // A bare name in a variable such as REDIS_HOST.
-            let asks_for_host = ["_HOST", "_HOSTNAME", "_ADDR", "_ADDRESS", "_SERVER", "_SERVICE"]
-                .iter()
-                .any(|end| variable.name.ends_with(end));
+            let asks_for_host = [
+                "_HOST",
+                "_HOSTNAME",
+                "_ADDR",
+                "_ADDRESS",
+                "_SERVER",
+                "_SERVICE",
+            ]
+            .iter()
+            .any(|end| variable.name.ends_with(end));
             let single = !text.contains(['/', ':', ' ']) && !is_unresolved(text);
             if asks_for_host && single && !text.is_empty() {
-                let address = Address { scheme: "", host: text, port: None };
-                call(estate, workload, us, &address, (purpose, &evidence, *place), into);
+                let address = Address {
+                    scheme: "",
+                    host: text,
+                    port: None,
+                };
+                call(
+                    estate,
+                    workload,
+                    us,
+                    &address,
+                    (purpose, &evidence, *place),
+                    into,
+                );
             }
         }
         let purpose = purpose_of_call(workload, container, "");
         for word in &container.words {
             for address in addresses(&word.text) {
-                call(estate, workload, us, &address, (purpose, "argument", word.place), into);
+                call(
+                    estate,
+                    workload,
+                    us,
+                    &address,
+                    (purpose, "argument", word.place),
+                    into,
+                );
             }
         }
         for mount in &container.mounts {
@@ -237,7 +322,14 @@ fn called(estate: &Estate<'_>, workload: &Workload<'_>, us: &Party, into: &mut V
                 let evidence = format!("ConfigMap `{name}`");
                 for entry in map.node.get("data").map_or(&[][..], |data| data.entries()) {
                     for address in entry.value.text().map(addresses).unwrap_or_default() {
-                        call(estate, workload, us, &address, (purpose, &evidence, entry.place), into);
+                        call(
+                            estate,
+                            workload,
+                            us,
+                            &address,
+                            (purpose, &evidence, entry.place),
+                            into,
+                        );
                     }
                 }
             }
@@ -258,25 +350,43 @@ fn call(
     }
     let from = workload.resource.namespace_or_default();
     for service in estate.of_kind("Service") {
-        if !names_service(address.host, service.name, service.namespace_or_default(), from) {
+        if !names_service(
+            address.host,
+            service.name,
+            service.namespace_or_default(),
+            from,
+        ) {
             continue;
         }
         for (number, target) in estate.workloads.iter().enumerate() {
             if !service_selects(service, target) || Party::Workload(number) == *us {
                 continue;
             }
-            let ports = service.node.get("spec").map_or(&[][..], |spec| spec.list("ports"));
+            let ports = service
+                .node
+                .get("spec")
+                .map_or(&[][..], |spec| spec.list("ports"));
             for port in ports {
                 let own = port.get("port").and_then(|port| port.integer());
                 let asked = address.port.map(i64::from);
                 if asked.is_some() && own != asked && ports.len() > 1 {
                     continue;
                 }
-                let text = port.text_at("targetPort").or_else(|| port.text_at("port")).unwrap_or("");
+                let text = port
+                    .text_at("targetPort")
+                    .or_else(|| port.text_at("port"))
+                    .unwrap_or("");
                 let number_of = text.parse().ok().or_else(|| named_port(target, text));
                 let purpose = number_of.map_or(Purpose::Service, |port| purpose_of(target, port));
                 let evidence = format!("{evidence} names Service `{}`", service.name);
-                into.push(flow(us.clone(), Party::Workload(number), number_of, purpose, evidence, place));
+                into.push(flow(
+                    us.clone(),
+                    Party::Workload(number),
+                    number_of,
+                    purpose,
+                    evidence,
+                    place,
+                ));
             }
         }
         return;
@@ -289,9 +399,18 @@ fn call(
                 && other.resource.place.file == workload.resource.place.file
         });
         if let Some((number, target)) = other {
-            let purpose = address.port.map_or(Purpose::Service, |port| purpose_of(target, port));
+            let purpose = address
+                .port
+                .map_or(Purpose::Service, |port| purpose_of(target, port));
             let evidence = format!("{evidence} names service `{}`", target.resource.name);
-            into.push(flow(us.clone(), Party::Workload(number), address.port, purpose, evidence, place));
+            into.push(flow(
+                us.clone(),
+                Party::Workload(number),
+                address.port,
+                purpose,
+                evidence,
+                place,
+            ));
             return;
         }
     }
@@ -305,7 +424,14 @@ fn call(
     };
     // A word without a dot may be a name that is not among what was read; only names outside are sure.
     if host.contains(['.', ':']) && !cluster_name && address.port.is_some() {
-        into.push(flow(us.clone(), Party::Host(host.to_owned()), address.port, purpose, evidence.to_owned(), place));
+        into.push(flow(
+            us.clone(),
+            Party::Host(host.to_owned()),
+            address.port,
+            purpose,
+            evidence.to_owned(),
+            place,
+        ));
     }
 }
 
@@ -315,11 +441,21 @@ fn fetched(workload: &Workload<'_>, us: &Party, into: &mut Vec<Flow>) {
         let Some(profile) = profile_of(container) else {
             continue;
         };
-        let offline = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "NIM_DISABLE_MODEL_DOWNLOAD"]
-            .iter()
-            .any(|name| container.switched_on(name).is_some());
+        let offline = [
+            "HF_HUB_OFFLINE",
+            "TRANSFORMERS_OFFLINE",
+            "NIM_DISABLE_MODEL_DOWNLOAD",
+        ]
+        .iter()
+        .any(|name| container.switched_on(name).is_some());
         let local = container
-            .flag(&["--model", "--model-path", "--model-id", "-m", "--model-repository"])
+            .flag(&[
+                "--model",
+                "--model-path",
+                "--model-id",
+                "-m",
+                "--model-repository",
+            ])
             .and_then(|flag| flag.value)
             .or_else(|| served_model(container))
             .is_some_and(|model| model.starts_with(['/', '.']));
@@ -329,19 +465,35 @@ fn fetched(workload: &Workload<'_>, us: &Party, into: &mut Vec<Flow>) {
         let (command, environment) = process(container);
         for outbound in &profile.outbound {
             let fetches = matches!(outbound.phase, Phase::Fetch | Phase::Start);
-            if !fetches || outbound.host.contains('*') || !outbound.is_wanted(&command, &environment) {
+            if !fetches
+                || outbound.host.contains('*')
+                || !outbound.is_wanted(&command, &environment)
+            {
                 continue;
             }
             let evidence = format!("{}: {}", profile.id, outbound.purpose);
-            let place = container.image.as_ref().map_or(container.node.place, |image| image.place);
-            into.push(flow(us.clone(), Party::Host(outbound.host.clone()), Some(443), Purpose::Fetch, evidence, place));
+            let place = container
+                .image
+                .as_ref()
+                .map_or(container.node.place, |image| image.place);
+            into.push(flow(
+                us.clone(),
+                Party::Host(outbound.host.clone()),
+                Some(443),
+                Purpose::Fetch,
+                evidence,
+                place,
+            ));
         }
     }
 }
 
 /// The model behind `vllm serve MODEL`.
 fn served_model<'container>(container: &'container Container<'_>) -> Option<&'container str> {
-    let at = container.words.iter().position(|word| word.text == "serve")?;
+    let at = container
+        .words
+        .iter()
+        .position(|word| word.text == "serve")?;
     let model = container.words.get(at + 1)?;
     (!model.text.starts_with('-')).then_some(model.text.as_ref())
 }

@@ -18,12 +18,18 @@ pub(super) fn standings(estate: &Estate<'_>, settings: &Settings, flows: &mut [F
     for flow in flows {
         let ingress = workload(estate, &flow.to).map_or(Standing::Open, |target| {
             let restricting = policies(estate, target).ingress;
-            let rules = Direction { list: "ingress", peers: "from" };
+            let rules = Direction {
+                list: "ingress",
+                peers: "from",
+            };
             verdict(estate, settings, &restricting, rules, &flow.from, flow)
         });
         let egress = workload(estate, &flow.from).map_or(Standing::Open, |source| {
             let restricting = policies(estate, source).egress;
-            let rules = Direction { list: "egress", peers: "to" };
+            let rules = Direction {
+                list: "egress",
+                peers: "to",
+            };
             verdict(estate, settings, &restricting, rules, &flow.to, flow)
         });
         flow.standing = match (ingress, egress) {
@@ -69,7 +75,10 @@ pub(super) fn open_doors(estate: &Estate<'_>) -> Vec<Flow> {
     doors
 }
 
-fn workload<'estate>(estate: &'estate Estate<'_>, party: &Party) -> Option<&'estate Workload<'estate>> {
+fn workload<'estate>(
+    estate: &'estate Estate<'_>,
+    party: &Party,
+) -> Option<&'estate Workload<'estate>> {
     match party {
         Party::Workload(number) => estate.workloads.get(*number),
         Party::AnyPod
@@ -175,7 +184,10 @@ fn peer_matches(
             Party::Host(host) => {
                 let inside = |text: Option<&str>| text.is_some_and(|range| contains(range, host));
                 inside(block.text_at("cidr"))
-                    && !block.list("except").iter().any(|range| inside(range.text()))
+                    && !block
+                        .list("except")
+                        .iter()
+                        .any(|range| inside(range.text()))
             }
             _ => false,
         };
@@ -201,7 +213,8 @@ fn peer_matches(
         },
         // Every pod: only selectors that select everything let it through.
         Party::AnyPod => {
-            let everything = |key: &str| present(peer, key).is_some_and(|node| node.entries().is_empty());
+            let everything =
+                |key: &str| present(peer, key).is_some_and(|node| node.entries().is_empty());
             return everything("namespaceSelector")
                 && present(peer, "podSelector").is_none_or(|node| node.entries().is_empty());
         }

@@ -14,7 +14,11 @@ pub(crate) struct Address<'text> {
 /// Every address in `text`. A word alone counts only with a scheme or a port.
 pub(crate) fn addresses(text: &str) -> Vec<Address<'_>> {
     let separator = |character: char| {
-        character.is_whitespace() || matches!(character, '"' | '\'' | ',' | ';' | '(' | ')' | '<' | '>' | '`' | '|')
+        character.is_whitespace()
+            || matches!(
+                character,
+                '"' | '\'' | ',' | ';' | '(' | ')' | '<' | '>' | '`' | '|'
+            )
     };
     text.split(separator)
         .flat_map(|word| {
@@ -116,18 +120,35 @@ mod tests {
     #[test]
     fn addresses_are_found_in_variables_arguments_and_scripts() {
         assert_eq!(said("http://llm:8000/v1"), [("llm".to_owned(), Some(8000))]);
-        assert_eq!(said("--backend=grpc://triton.serving.svc:8001"), [("triton.serving.svc".to_owned(), Some(8001))]);
-        assert_eq!(said("curl -L https://example.com/m?x=http://b 'redis:6379'"), [
-            ("example.com".to_owned(), Some(443)),
-            ("redis".to_owned(), Some(6379)),
-        ]);
-        assert_eq!(said("https://user:pass@[2001:db8::1]:8443/"), [("2001:db8::1".to_owned(), Some(8443))]);
+        assert_eq!(
+            said("--backend=grpc://triton.serving.svc:8001"),
+            [("triton.serving.svc".to_owned(), Some(8001))]
+        );
+        assert_eq!(
+            said("curl -L https://example.com/m?x=http://b 'redis:6379'"),
+            [
+                ("example.com".to_owned(), Some(443)),
+                ("redis".to_owned(), Some(6379)),
+            ]
+        );
+        assert_eq!(
+            said("https://user:pass@[2001:db8::1]:8443/"),
+            [("2001:db8::1".to_owned(), Some(8443))]
+        );
         assert_eq!(said("hf://org/model"), [("org".to_owned(), Some(443))]);
     }
 
     #[test]
     fn words_that_are_no_addresses_are_left() {
-        for text in ["redis", "10:30", "a=b", "/models/x:1", "nvidia.com/gpu", "--port 8000", "key: value"] {
+        for text in [
+            "redis",
+            "10:30",
+            "a=b",
+            "/models/x:1",
+            "nvidia.com/gpu",
+            "--port 8000",
+            "key: value",
+        ] {
             assert!(said(text).is_empty(), "{text}: {:?}", said(text));
         }
     }

@@ -31,7 +31,10 @@ pub fn html(graph: &Graph<'_>) -> String {
     let mut table = graph.rows().into_iter();
     let header = table.next().unwrap_or_default();
     for (row, flow) in table.zip(&graph.flows) {
-        let cells: String = row.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
+        let cells: String = row
+            .iter()
+            .map(|cell| format!("<td>{}</td>", escape(cell)))
+            .collect();
         let place = format!(
             "{}:{}",
             graph.estate.files.name(flow.place.file),
@@ -44,7 +47,10 @@ pub fn html(graph: &Graph<'_>) -> String {
             escape(&place)
         );
     }
-    let header: String = header.iter().map(|cell| format!("<th scope=\"col\">{cell}</th>")).collect();
+    let header: String = header
+        .iter()
+        .map(|cell| format!("<th scope=\"col\">{cell}</th>"))
+        .collect();
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Who may reach whom</title>\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
@@ -57,8 +63,18 @@ pub fn html(graph: &Graph<'_>) -> String {
 }
 
 fn summary(graph: &Graph<'_>) -> String {
-    let count = |standing: Standing| graph.flows.iter().filter(|flow| flow.standing == standing).count();
-    let doors = graph.flows.iter().filter(|flow| flow.purpose == Purpose::Undeclared).count();
+    let count = |standing: Standing| {
+        graph
+            .flows
+            .iter()
+            .filter(|flow| flow.standing == standing)
+            .count()
+    };
+    let doors = graph
+        .flows
+        .iter()
+        .filter(|flow| flow.purpose == Purpose::Undeclared)
+        .count();
     format!(
         "{} flows are declared: {} allowed by a policy, {} denied by one, {} that no policy restricts. {doors} doors stand open that nothing declares.",
         graph.flows.len() - doors,
@@ -142,7 +158,13 @@ impl<'graph> Layout<'graph> {
         // Shorter columns stand in the middle.
         for ((column, _), spot) in &mut boxes {
             let own = bottom.get(*column).copied().unwrap_or(0);
-            spot.y += (bottom.iter().max().copied().unwrap_or(0).saturating_sub(own)) / 2;
+            spot.y += (bottom
+                .iter()
+                .max()
+                .copied()
+                .unwrap_or(0)
+                .saturating_sub(own))
+                / 2;
         }
         Self {
             boxes,
@@ -168,7 +190,13 @@ impl Ends {
     }
 }
 
-fn line(text: &mut String, graph: &Graph<'_>, layout: &Layout<'_>, line: &Line<'_>, ends: &mut Ends) {
+fn line(
+    text: &mut String,
+    graph: &Graph<'_>,
+    layout: &Layout<'_>,
+    line: &Line<'_>,
+    ends: &mut Ends,
+) {
     let (Some(from), Some(to)) = (layout.boxes.get(&line.from), layout.boxes.get(&line.to)) else {
         return;
     };
@@ -196,9 +224,9 @@ fn line(text: &mut String, graph: &Graph<'_>, layout: &Layout<'_>, line: &Line<'
             )
         })
         .collect();
-    let _infallible = write!(
+    let _infallible = writeln!(
         text,
-        "<g class=\"{}\"><path d=\"M{start_x} {start_y} C{} {start_y} {second_x} {end_y} {end_x} {end_y}\"/><circle cx=\"{end_x}\" cy=\"{end_y}\" r=\"3.5\"/><title>{}</title></g>\n",
+        "<g class=\"{}\"><path d=\"M{start_x} {start_y} C{} {start_y} {second_x} {end_y} {end_x} {end_y}\"/><circle cx=\"{end_x}\" cy=\"{end_y}\" r=\"3.5\"/><title>{}</title></g>",
         line.standing.as_str(),
         start_x + bend,
         escape(&titles.join("\n"))
@@ -233,7 +261,9 @@ fn node(text: &mut String, title: &str, party: &Party, spot: Spot) {
     let kind = match party {
         Party::Workload(_) => "workload",
         Party::AnyPod | Party::Anywhere => "open-end",
-        Party::Ingress | Party::Monitoring | Party::Dns | Party::Caller(_) | Party::Host(_) => "other",
+        Party::Ingress | Party::Monitoring | Party::Dns | Party::Caller(_) | Party::Host(_) => {
+            "other"
+        }
     };
     let shown: String = if title.chars().count() > LABEL {
         title.chars().take(LABEL - 1).chain(['…']).collect()
@@ -264,7 +294,9 @@ pub(crate) fn escape(text: &str) -> String {
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
             '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => escaped.push('\u{fffd}'),
-            other if other.is_control() && other != '\n' && other != '\t' => escaped.push('\u{fffd}'),
+            other if other.is_control() && other != '\n' && other != '\t' => {
+                escaped.push('\u{fffd}')
+            }
             other => escaped.push(other),
         }
     }

@@ -122,7 +122,11 @@ fn object_name(text: &str) -> String {
         .take(200)
         .collect();
     let name = name.trim_matches(['-', '.']);
-    if name.is_empty() { "workload".to_owned() } else { name.to_owned() }
+    if name.is_empty() {
+        "workload".to_owned()
+    } else {
+        name.to_owned()
+    }
 }
 
 /// Addresses that a range for "outside" leaves out: private networks, and the cloud's metadata service.

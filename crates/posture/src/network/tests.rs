@@ -75,7 +75,11 @@ fn with<T>(texts: &[&str], settings: &Settings, use_graph: impl FnOnce(&Graph<'_
         corpus.add_yaml(&format!("{number}.yaml"), text);
     }
     assert!(corpus.errors.is_empty(), "{:?}", corpus.errors);
-    assert!(corpus.not_evaluable.is_empty(), "{:?}", corpus.not_evaluable);
+    assert!(
+        corpus.not_evaluable.is_empty(),
+        "{:?}",
+        corpus.not_evaluable
+    );
     let estate = Estate::of(&corpus.files, &corpus.documents);
     use_graph(&graph(&estate, settings))
 }
@@ -122,13 +126,18 @@ fn what_is_rendered_keeps_every_declared_flow_and_closes_every_other() {
         render(&walls(graph), Dialect::Kubernetes)
     });
     let after = with(&[SERVING, &policies], &settings, |graph| {
-        graph.flows.iter().map(|flow| (flow.purpose, flow.standing)).collect::<Vec<_>>()
+        graph
+            .flows
+            .iter()
+            .map(|flow| (flow.purpose, flow.standing))
+            .collect::<Vec<_>>()
     });
     assert!(after.len() > 6, "{after:?}");
     assert!(
         after
             .iter()
-            .all(|(purpose, standing)| *purpose != Purpose::Undeclared && *standing == Standing::Allowed),
+            .all(|(purpose, standing)| *purpose != Purpose::Undeclared
+                && *standing == Standing::Allowed),
         "{after:?}\n{policies}"
     );
 }
@@ -140,12 +149,16 @@ fn an_opening_less_is_seen_as_a_denied_flow() {
     let policies = with(&[SERVING], &settings, |graph| {
         let mut walls = walls(graph);
         let llm = walls.iter_mut().find(|one| one.name == "llm").unwrap();
-        llm.ingress.retain(|door| !matches!(&door.peer, Peer::Pods { namespace, .. } if namespace == "web"));
+        llm.ingress.retain(
+            |door| !matches!(&door.peer, Peer::Pods { namespace, .. } if namespace == "web"),
+        );
         render(&walls, Dialect::Kubernetes)
     });
     let found = with(&[SERVING, &policies], &settings, lines);
     assert!(
-        found.contains(&"Deployment/web/chat -> Deployment/serving/llm 8000 inference denied".to_owned()),
+        found.contains(
+            &"Deployment/web/chat -> Deployment/serving/llm 8000 inference denied".to_owned()
+        ),
         "{found:#?}"
     );
 }
@@ -180,7 +193,10 @@ fn the_three_dialects_are_stable() {
         });
         let mut corpus = Corpus::default();
         corpus.add_yaml("policies.yaml", &text);
-        assert!(corpus.errors.is_empty() && corpus.not_evaluable.is_empty(), "{text}");
+        assert!(
+            corpus.errors.is_empty() && corpus.not_evaluable.is_empty(),
+            "{text}"
+        );
         insta::assert_snapshot!(format!("policies_{name}"), text);
     }
 }
@@ -198,7 +214,10 @@ fn hostile_names_stay_inside_comments_values_and_markup() {
             if dialect == Dialect::Calico {
                 let selectors = rendered.lines().filter(|line| line.contains("elector:"));
                 assert!(selectors.clone().count() > 2);
-                assert!(selectors.clone().all(|line| !line.contains("||")), "{rendered}");
+                assert!(
+                    selectors.clone().all(|line| !line.contains("||")),
+                    "{rendered}"
+                );
             }
         }
         assert!(!html(graph).contains("<script"));

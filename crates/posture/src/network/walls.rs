@@ -75,7 +75,11 @@ pub fn walls(graph: &Graph<'_>) -> Vec<Walls> {
             egress: Vec::new(),
             notes: Vec::new(),
         };
-        for flow in graph.flows.iter().filter(|flow| flow.purpose != Purpose::Undeclared) {
+        for flow in graph
+            .flows
+            .iter()
+            .filter(|flow| flow.purpose != Purpose::Undeclared)
+        {
             if flow.to == us {
                 if let Some(peer) = peer(graph, &flow.from, flow) {
                     open(&mut walls.ingress, peer, flow);
@@ -93,7 +97,10 @@ pub fn walls(graph: &Graph<'_>) -> Vec<Walls> {
                 }
             }
         }
-        let serves = workload.containers.iter().any(|container| container.server.is_some());
+        let serves = workload
+            .containers
+            .iter()
+            .any(|container| container.server.is_some());
         if serves && !walls.ingress.iter().any(|door| !door.ports.is_empty()) {
             walls.notes.push(
                 "no caller is declared in what was read, so nobody may call: name one with --caller NAMESPACE/LABEL=VALUE"
@@ -134,7 +141,11 @@ fn base(name: &str) -> &str {
 
 fn open(doors: &mut Vec<Door>, peer: Peer, flow: &Flow) {
     let because = format!("{}: {}", flow.purpose, flow.evidence);
-    let ports: BTreeSet<(u16, Protocol)> = flow.port.map(|port| (port, flow.protocol)).into_iter().collect();
+    let ports: BTreeSet<(u16, Protocol)> = flow
+        .port
+        .map(|port| (port, flow.protocol))
+        .into_iter()
+        .collect();
     // Hosts of one port share a door; a door for every port stays by itself.
     let same = doors.iter_mut().find(|door| match (&door.peer, &peer) {
         (Peer::Hosts(_), Peer::Hosts(_)) => door.ports == ports,
@@ -196,7 +207,9 @@ fn source_ranges(graph: &Graph<'_>, flow: &Flow) -> Vec<String> {
         .of_kind("Service")
         .filter(|service| {
             let place = service.node.place;
-            place.file == flow.place.file && place.start <= flow.place.start && flow.place.end <= place.end
+            place.file == flow.place.file
+                && place.start <= flow.place.start
+                && flow.place.end <= place.end
         })
         .flat_map(|service| {
             service
@@ -223,7 +236,11 @@ fn stable_labels(workload: &Workload<'_>) -> Vec<(String, String)> {
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .collect()
     };
-    let selector = own(pairs(workload.resource.node.at(&["spec", "selector", "matchLabels"])));
+    let selector = own(pairs(workload.resource.node.at(&[
+        "spec",
+        "selector",
+        "matchLabels",
+    ])));
     let of_pods = own(workload.labels.clone());
     // A selector of the resource counts only when it selects these pods: other kinds use the word otherwise.
     if !selector.is_empty() && selector.iter().all(|label| of_pods.contains(label)) {
@@ -232,9 +249,18 @@ fn stable_labels(workload: &Workload<'_>) -> Vec<(String, String)> {
     let volatile = |key: &str| {
         matches!(
             key,
-            "pod-template-hash" | "controller-revision-hash" | "helm.sh/chart" | "app.kubernetes.io/version"
-                | "app.kubernetes.io/managed-by" | "version" | "chart" | "heritage"
+            "pod-template-hash"
+                | "controller-revision-hash"
+                | "helm.sh/chart"
+                | "app.kubernetes.io/version"
+                | "app.kubernetes.io/managed-by"
+                | "version"
+                | "chart"
+                | "heritage"
         )
     };
-    of_pods.into_iter().filter(|(key, _)| !volatile(key)).collect()
+    of_pods
+        .into_iter()
+        .filter(|(key, _)| !volatile(key))
+        .collect()
 }

@@ -22,7 +22,10 @@ pub(super) fn workload(text: &mut String, walls: &Walls) {
         quoted(&walls.namespace),
         quoted(&expression(&walls.labels))
     );
-    for (list, side, doors) in [("ingress", "source", &walls.ingress), ("egress", "destination", &walls.egress)] {
+    for (list, side, doors) in [
+        ("ingress", "source", &walls.ingress),
+        ("egress", "destination", &walls.egress),
+    ] {
         if doors.is_empty() {
             continue;
         }
@@ -62,20 +65,30 @@ fn rule(text: &mut String, side: &str, door: &Door, protocol: Option<Protocol>) 
     let mut peer = Vec::new();
     match &door.peer {
         Peer::Pods { namespace, labels } => {
-            peer.push(format!("namespaceSelector: {}", quoted(&in_namespace(namespace))));
+            peer.push(format!(
+                "namespaceSelector: {}",
+                quoted(&in_namespace(namespace))
+            ));
             if !labels.is_empty() {
                 peer.push(format!("selector: {}", quoted(&expression(labels))));
             }
         }
         Peer::Dns => {
-            peer.push(format!("namespaceSelector: {}", quoted(&in_namespace("kube-system"))));
+            peer.push(format!(
+                "namespaceSelector: {}",
+                quoted(&in_namespace("kube-system"))
+            ));
             peer.push("selector: k8s-app == 'kube-dns'".to_owned());
         }
         Peer::Hosts(hosts) => {
             let _infallible = writeln!(
                 text,
                 "      # {}: without the commercial edition no names are held, so this is every address outside.",
-                hosts.iter().map(|host| super::clean(host)).collect::<Vec<_>>().join(", ")
+                hosts
+                    .iter()
+                    .map(|host| super::clean(host))
+                    .collect::<Vec<_>>()
+                    .join(", ")
             );
             peer.push(format!("notNets: [{}]", INSIDE.join(", ")));
         }
@@ -122,6 +135,8 @@ fn expression(labels: &[(String, String)]) -> String {
 /// Labels hold nothing else; what a hostile document has beside it must not become part of the expression.
 fn plain(text: &str) -> String {
     text.chars()
-        .filter(|character| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.' | '/'))
+        .filter(|character| {
+            character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.' | '/')
+        })
         .collect()
 }

@@ -22,7 +22,10 @@ pub(super) fn workload(text: &mut String, walls: &Walls) {
         quoted(&walls.namespace)
     );
     labels(text, 6, "", &walls.labels);
-    for (list, direction, doors) in [("ingress", "from", &walls.ingress), ("egress", "to", &walls.egress)] {
+    for (list, direction, doors) in [
+        ("ingress", "from", &walls.ingress),
+        ("egress", "to", &walls.egress),
+    ] {
         // An empty rule makes the direction closed by default and lets nothing through.
         if doors.is_empty() {
             let _infallible = writeln!(text, "  {list}: [{{}}]");
@@ -46,7 +49,10 @@ fn labels(text: &mut String, indent: usize, prefix: &str, labels: &[(String, Str
 
 fn peer(text: &mut String, direction: &str, door: &Door) {
     match &door.peer {
-        Peer::Pods { namespace, labels: selected } => {
+        Peer::Pods {
+            namespace,
+            labels: selected,
+        } => {
             endpoints(text, direction, namespace);
             labels(text, 12, "", selected);
         }
@@ -62,7 +68,11 @@ fn peer(text: &mut String, direction: &str, door: &Door) {
         }
         Peer::Address(address) => {
             let bits = if address.contains(':') { 128 } else { 32 };
-            let _infallible = writeln!(text, "    - {direction}CIDR: [{}]", quoted(&format!("{address}/{bits}")));
+            let _infallible = writeln!(
+                text,
+                "    - {direction}CIDR: [{}]",
+                quoted(&format!("{address}/{bits}"))
+            );
         }
         Peer::Ranges(ranges) if ranges.iter().any(|range| range == "0.0.0.0/0") => {
             let _infallible = writeln!(text, "    - {direction}Entities: [world]");
@@ -88,7 +98,11 @@ fn ports(text: &mut String, door: &Door) {
     }
     text.push_str("      toPorts:\n        - ports:\n");
     for (port, protocol) in &door.ports {
-        let _infallible = writeln!(text, "            - {{ port: \"{port}\", protocol: {} }}", protocol.as_str());
+        let _infallible = writeln!(
+            text,
+            "            - {{ port: \"{port}\", protocol: {} }}",
+            protocol.as_str()
+        );
     }
     // Names are held by watching what the name service answers.
     if door.peer == Peer::Dns && door.ports.contains(&(53, Protocol::Udp)) {

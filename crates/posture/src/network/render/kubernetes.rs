@@ -23,7 +23,10 @@ pub(super) fn workload(text: &mut String, walls: &Walls) {
     );
     labels(text, 6, &walls.labels);
     text.push_str("  policyTypes: [Ingress, Egress]\n");
-    for (list, peers, doors) in [("ingress", "from", &walls.ingress), ("egress", "to", &walls.egress)] {
+    for (list, peers, doors) in [
+        ("ingress", "from", &walls.ingress),
+        ("egress", "to", &walls.egress),
+    ] {
         if doors.is_empty() {
             continue;
         }
@@ -45,7 +48,10 @@ fn labels(text: &mut String, indent: usize, labels: &[(String, String)]) {
 
 fn peer(text: &mut String, door: &Door) {
     match &door.peer {
-        Peer::Pods { namespace, labels: selected } => {
+        Peer::Pods {
+            namespace,
+            labels: selected,
+        } => {
             namespace_selector(text, namespace);
             if !selected.is_empty() {
                 text.push_str("          podSelector:\n            matchLabels:\n");
@@ -60,17 +66,28 @@ fn peer(text: &mut String, door: &Door) {
             let _infallible = writeln!(
                 text,
                 "        # {}: this kind of policy knows no names, so this is every address outside.\n        # Cilium holds names: casemate render network-policy --for cilium",
-                hosts.iter().map(|host| super::clean(host)).collect::<Vec<_>>().join(", ")
+                hosts
+                    .iter()
+                    .map(|host| super::clean(host))
+                    .collect::<Vec<_>>()
+                    .join(", ")
             );
             block(text, "0.0.0.0/0");
         }
         Peer::Address(address) => {
             let bits = if address.contains(':') { 128 } else { 32 };
-            let _infallible = writeln!(text, "        - ipBlock:\n            cidr: {address}/{bits}");
+            let _infallible = writeln!(
+                text,
+                "        - ipBlock:\n            cidr: {address}/{bits}"
+            );
         }
         Peer::Ranges(ranges) => {
             for range in ranges {
-                let _infallible = writeln!(text, "        - ipBlock:\n            cidr: {}", quoted(range));
+                let _infallible = writeln!(
+                    text,
+                    "        - ipBlock:\n            cidr: {}",
+                    quoted(range)
+                );
             }
         }
     }
@@ -98,6 +115,10 @@ fn ports(text: &mut String, door: &Door) {
     }
     text.push_str("      ports:\n");
     for (port, protocol) in &door.ports {
-        let _infallible = writeln!(text, "        - {{ protocol: {}, port: {port} }}", protocol.as_str());
+        let _infallible = writeln!(
+            text,
+            "        - {{ protocol: {}, port: {port} }}",
+            protocol.as_str()
+        );
     }
 }
