@@ -42,6 +42,8 @@ enum Action {
     Build,
     /// Runs a real language model sealed on this host, asks it, attacks it, and cleans up.
     Demo(demo::Arguments),
+    /// Prepares a directory in which to seal, serve and ask a real model by hand: docs/guide/first-steps.md.
+    Try(demo::Try),
     /// Runs every test that this machine can run; prints and counts what was skipped.
     Test(test::Arguments),
     /// Everything that must hold before a change lands, in order.
@@ -79,6 +81,7 @@ fn run(action: Action) -> anyhow::Result<()> {
         Action::Setup(arguments) => setup::run(&arguments),
         Action::Build => build::run(build::Profile::Dev).map(drop),
         Action::Demo(arguments) => demo::run(&arguments),
+        Action::Try(arguments) => demo::run_try(&arguments),
         Action::Test(arguments) => test::run(&arguments),
         Action::Ci => ci::run(),
         Action::Lint => lint::check(),

@@ -40,8 +40,8 @@ struct Need {
 }
 
 enum Source {
-    /// A Debian package, there when the named file or program is.
-    Debian { sign: &'static str },
+    /// A Debian package, there when its sign is.
+    Debian { sign: Sign },
     /// A PyPI package, installed with what it depends on into the checkout's own environment.
     Environment { version: &'static str },
     /// A PyPI program with exact versions of what it depends on, in an environment of its own below
@@ -57,6 +57,73 @@ enum Source {
     },
 }
 
+/// What shows that a Debian package is installed.
+enum Sign {
+    /// A program on the search path.
+    Program(&'static str),
+    /// A file.
+    File(&'static str),
+    /// A library in the directory of this machine's architecture.
+    Library(&'static str),
+    /// A module of Debian's own Python, whichever version that is.
+    PythonModule(&'static str),
+}
+
+impl Sign {
+    fn is_there(&self) -> bool {
+        match self {
+            Self::Program(name) => shell::has_program(name),
+            Self::File(path) => Path::new(path).exists(),
+            Self::Library(name) => {
+                let directory = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+                Path::new(&directory).join(name).exists()
+            }
+            Self::PythonModule(name) => {
+                let code = format!("import {name}");
+                shell::output(Command::new("/usr/bin/python3").args(["-c", &code])).is_ok()
+            }
+        }
+    }
+}
+
+/// Fails where nothing of this can run, before minutes are spent on building it.
+pub(crate) fn check_host() -> anyhow::Result<()> {
+    if std::env::consts::ARCH != "x86_64" {
+        bail!(
+            "only x86_64 is supported; this machine is {}",
+            std::env::consts::ARCH
+        );
+    }
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    if !is_supported(&release) {
+        eprintln!(
+            "note: this is written for Debian 12 and 13, and this machine is something else; \
+             what is missing may have to be installed by hand"
+        );
+    }
+    // A device that is listed and cannot be opened is as good as none.
+    std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/fuse")
+        .map(drop)
+        .context(
+            "cannot open /dev/fuse, through which sealed models are served\n\
+             fix: `modprobe fuse`; inside a container, start it with `--device /dev/fuse` and CAP_SYS_ADMIN",
+        )
+}
+
+/// Whether `/etc/os-release` names a release whose packages have the names and versions used here.
+fn is_supported(release: &str) -> bool {
+    let value = |name: &str| {
+        release.lines().find_map(|line| {
+            let (key, value) = line.split_once('=')?;
+            (key == name).then(|| value.trim_matches('"'))
+        })
+    };
+    value("ID") == Some("debian") && matches!(value("VERSION_ID"), Some("12" | "13"))
+}
+
 /// Brings the machine up to `arguments.purpose`.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let missing: Vec<&Need> = NEEDS
@@ -64,6 +131,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .filter(|need| need.purpose <= arguments.purpose && !is_met(need))
         .collect();
     if missing.is_empty() {
+        if arguments.no_install {
+            eprintln!("nothing is missing");
+        }
         return Ok(());
     }
     for need in &missing {
@@ -104,8 +174,7 @@ fn origin(need: &Need) -> String {
 
 fn is_met(need: &Need) -> bool {
     match need.source {
-        Source::Debian { sign } if sign.contains('/') => Path::new(sign).exists(),
-        Source::Debian { sign } => shell::has_program(sign),
+        Source::Debian { ref sign } => sign.is_there(),
         Source::Environment { version } => is_installed("python", need.what, version),
         Source::Own {
             version,
@@ -123,7 +192,8 @@ fn is_installed(environment: &str, name: &str, version: &str) -> bool {
         return false;
     };
     lib.any(|entry| {
-        entry.is_ok_and(|entry| has_distribution(&entry.path().join("site-packages"), name, version))
+        entry
+            .is_ok_and(|entry| has_distribution(&entry.path().join("site-packages"), name, version))
     })
 }
 
@@ -142,13 +212,22 @@ fn install_debian(missing: &[&Need]) -> anyhow::Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
+    if !shell::has_program("apt-get") {
+        bail!(
+            "there is no apt-get here; install by hand what Debian calls {}",
+            packages.join(", ")
+        );
+    }
     if !shell::is_root() {
         bail!(
             "installing {} needs root; run `apt-get install {0}` there",
             packages.join(" ")
         );
     }
-    eprintln!("installing from Debian: {}", packages.join(" "));
+    eprintln!(
+        "installing from Debian, which may take a minute: {}",
+        packages.join(" ")
+    );
     shell::output(Command::new("apt-get").args(["update", "--quiet"]))?;
     let mut install = Command::new("apt-get");
     install.env("DEBIAN_FRONTEND", "noninteractive");
@@ -165,7 +244,10 @@ fn make_environment(name: &str) -> anyhow::Result<PathBuf> {
     if !interpreter.exists() {
         // Debian's own interpreter, by its full name: the stage runs it too, and another one that
         // comes first on the search path may live where no other user can read.
-        eprintln!("making a Python environment in {}", shell::relative(&directory));
+        eprintln!(
+            "making a Python environment in {}",
+            shell::relative(&directory)
+        );
         let mut venv = Command::new("/usr/bin/python3");
         venv.args(["-m", "venv"]).arg(directory);
         shell::output(&mut venv).context("the Debian package python3-venv is needed")?;
@@ -180,7 +262,10 @@ fn install_python(missing: &[&Need]) -> anyhow::Result<()> {
     }
     make_environment("python")?;
     for need in missing.iter().filter(wanted) {
-        eprintln!("installing from PyPI: {}", need.what);
+        eprintln!(
+            "installing from PyPI, which may take a minute: {}",
+            need.what
+        );
         let interpreter = match need.source {
             Source::Own { environment, .. } => make_environment(environment)?,
             Source::Debian { .. } | Source::Environment { .. } | Source::Folder { .. } => python(),
@@ -214,14 +299,16 @@ const NEEDS: &[Need] = &[
         what: "runc",
         why: "the OCI runtime that starts stages",
         purpose: Purpose::Demo,
-        source: Source::Debian { sign: "runc" },
+        source: Source::Debian {
+            sign: Sign::Program("runc"),
+        },
     },
     Need {
         what: "python3",
         why: "llama.cpp's server comes as a Python package; Debian's interpreter runs it",
         purpose: Purpose::Demo,
         source: Source::Debian {
-            sign: "/usr/bin/python3",
+            sign: Sign::File("/usr/bin/python3"),
         },
     },
     Need {
@@ -229,7 +316,7 @@ const NEEDS: &[Need] = &[
         why: "a private place for Python packages",
         purpose: Purpose::Demo,
         source: Source::Debian {
-            sign: "/usr/lib/python3.11/ensurepip/__init__.py",
+            sign: Sign::PythonModule("ensurepip"),
         },
     },
     Need {
@@ -237,7 +324,7 @@ const NEEDS: &[Need] = &[
         why: "llama.cpp computes with OpenMP",
         purpose: Purpose::Demo,
         source: Source::Debian {
-            sign: "/usr/lib/x86_64-linux-gnu/libgomp.so.1",
+            sign: Sign::Library("libgomp.so.1"),
         },
     },
     Need {
@@ -268,7 +355,9 @@ const NEEDS: &[Need] = &[
         what: "age",
         why: "tests open our wrapped keys with it; the bench compares sealing with it",
         purpose: Purpose::Test,
-        source: Source::Debian { sign: "age" },
+        source: Source::Debian {
+            sign: Sign::Program("age"),
+        },
     },
     Need {
         what: "model-signing",
@@ -286,14 +375,16 @@ const NEEDS: &[Need] = &[
         what: "gocryptfs",
         why: "the peer of the weights view in the bench",
         purpose: Purpose::Bench,
-        source: Source::Debian { sign: "gocryptfs" },
+        source: Source::Debian {
+            sign: Sign::Program("gocryptfs"),
+        },
     },
     Need {
         what: "fuse3",
         why: "gocryptfs mounts with it",
         purpose: Purpose::Bench,
         source: Source::Debian {
-            sign: "fusermount3",
+            sign: Sign::Program("fusermount3"),
         },
     },
     Need {
@@ -312,3 +403,25 @@ const NEEDS: &[Need] = &[
         },
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::{Sign, is_supported};
+
+    #[test]
+    fn the_release_is_read_with_and_without_quotes() {
+        assert!(is_supported("ID=debian\nVERSION_ID=\"12\"\n"));
+        assert!(is_supported("VERSION_ID=13\nID=debian\n"));
+        assert!(!is_supported("ID=debian\nVERSION_ID=\"11\"\n"));
+        assert!(!is_supported("ID=fedora\nID_LIKE=debian\nVERSION_ID=12\n"));
+        assert!(!is_supported(""));
+    }
+
+    #[test]
+    fn what_is_not_installed_shows_no_sign() {
+        assert!(Sign::Program("sh").is_there() && Sign::File("/bin/sh").is_there());
+        assert!(!Sign::Program("no-such-program-of-casemate").is_there());
+        assert!(!Sign::Library("libno-such-library-of-casemate.so.1").is_there());
+        assert!(!Sign::PythonModule("no_such_module_of_casemate").is_there());
+    }
+}

@@ -36,10 +36,10 @@ impl Chat {
         fs::set_permissions(&chat.directory, fs::Permissions::from_mode(0o711))?;
         chat.make_keys(node)?;
         chat.seal(node, &tools.model()?)?;
-        let redact = Programs::locate()?.path("redact");
-        oci::pack_program(&redact, "redact", &chat.directory.join("redact.oci"))?;
-        chat.copy_server(tools)?;
-        chat.write_enclosure(&provider.issuer())?;
+        pack_redact(&chat.directory.join("redact.oci"))?;
+        copy_server(tools, &chat.server())?;
+        let text = enclosure(&provider.issuer(), &chat.server(), chat.gate)?;
+        fs::write(chat.file(), text)?;
         Ok(chat)
     }
 
@@ -70,8 +70,12 @@ impl Chat {
         })
     }
 
+    fn server(&self) -> PathBuf {
+        self.directory.join("llama")
+    }
+
     fn make_keys(&self, node: &Node) -> anyhow::Result<()> {
-        let keys = self.directory.display().to_string();
+        let keys = self.directory.join("keys").display().to_string();
         node.run_casemate(&["model", "keygen", "--out", &keys])
             .map(drop)
     }
@@ -93,43 +97,55 @@ impl Chat {
             "--model-version",
             "1",
             "--recipient",
-            &path("recipient.txt"),
+            &path("keys/recipient.txt"),
             "--signer",
-            &path("signing.key"),
+            &path("keys/signing.key"),
         ])?;
         fs::remove_dir_all(plain)?;
         Ok(())
     }
+}
 
-    fn copy_server(&self, tools: &Tools) -> anyhow::Result<()> {
-        let server = self.directory.join("llama");
-        fs::create_dir(&server)?;
-        fs::copy(
-            checkout().join("examples/chat/serve.py"),
-            server.join("serve.py"),
-        )?;
-        copy_tree(&tools.llama_packages()?, &server.join("packages"))
-    }
+/// Packs the pre-processor as an image at `layout`.
+///
+/// # Errors
+/// When it is not built or cannot be written.
+pub fn pack_redact(layout: &Path) -> anyhow::Result<()> {
+    oci::pack_program(&Programs::locate()?.path("redact"), "redact", layout).map(drop)
+}
 
-    fn write_enclosure(&self, issuer: &str) -> anyhow::Result<()> {
-        let example = checkout().join("examples/chat/enclosure.yaml");
-        let mut text = fs::read_to_string(example).context("examples/chat/enclosure.yaml")?;
-        let server = self.directory.join("llama").display().to_string();
-        let gate = self.gate.to_string();
-        for (from, to) in [
-            ("https://idp.example.internal", issuer),
-            ("/opt/llama", &server),
-            ("127.0.0.1:8443", &gate),
-        ] {
-            ensure!(
-                text.contains(from),
-                "examples/chat/enclosure.yaml no longer names {from}"
-            );
-            text = text.replace(from, to);
-        }
-        fs::write(self.file(), text)?;
-        Ok(())
+/// Lays llama.cpp's server out at `directory`, which the stage is given as it is.
+///
+/// # Errors
+/// When it is not installed or cannot be copied.
+pub fn copy_server(tools: &Tools, directory: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(directory)?;
+    fs::copy(
+        checkout().join("examples/chat/serve.py"),
+        directory.join("serve.py"),
+    )?;
+    copy_tree(&tools.llama_packages()?, &directory.join("packages"))
+}
+
+/// The example's enclosure file with the places of this host put in.
+///
+/// # Errors
+/// When the example cannot be read or no longer has those places.
+pub fn enclosure(issuer: &str, server: &Path, gate: SocketAddr) -> anyhow::Result<String> {
+    let example = checkout().join("examples/chat/enclosure.yaml");
+    let mut text = fs::read_to_string(example).context("examples/chat/enclosure.yaml")?;
+    for (from, to) in [
+        ("https://idp.example.internal", issuer),
+        ("/opt/llama", &server.display().to_string()),
+        ("127.0.0.1:8443", &gate.to_string()),
+    ] {
+        ensure!(
+            text.contains(from),
+            "examples/chat/enclosure.yaml no longer names {from}"
+        );
+        text = text.replace(from, to);
     }
+    Ok(text)
 }
 
 fn copy_tree(from: &Path, to: &Path) -> anyhow::Result<()> {

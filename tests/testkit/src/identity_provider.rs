@@ -1,6 +1,7 @@
 //! A real OpenID provider on loopback, and people who log in at it.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -23,12 +24,21 @@ impl IdentityProvider {
     /// # Errors
     /// When it is not installed or does not come up.
     pub fn start(tools: &Tools) -> anyhow::Result<Self> {
-        let address = free_address()?;
+        Self::start_at(tools, free_address()?)
+    }
+
+    /// Starts one at an address of loopback, so that its name is the same the next time.
+    ///
+    /// # Errors
+    /// When it is not installed or does not come up.
+    pub fn start_at(tools: &Tools, address: SocketAddr) -> anyhow::Result<Self> {
         let child = Command::new(tools.python_program("oidc-provider-mock")?)
             .args(["--host", "127.0.0.1", "--port", &address.port().to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
+            // Ctrl-C in a terminal is for us: it is stopped when dropped.
+            .process_group(0)
             .spawn()
             .context("cannot start oidc-provider-mock")?;
         let provider = Self { address, child };

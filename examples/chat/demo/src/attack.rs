@@ -7,7 +7,7 @@ use casemate_isolation::expected::expected_open;
 use casemate_testkit::Node;
 use serde_json::Value;
 
-use crate::summary::{Probe, Refusal};
+use crate::summary::{Probe, Refusal, StageProbe};
 
 /// What the prober found about getting out, and all its verdicts.
 pub(crate) fn attack(node: &Node) -> anyhow::Result<(Refusal, Probe)> {
@@ -27,35 +27,27 @@ pub(crate) fn attack(node: &Node) -> anyhow::Result<(Refusal, Probe)> {
         .and_then(Value::as_array)
         .context("no stages")?;
     let mut probe = Probe::default();
-    let mut argued = BTreeSet::new();
     let mut egress = Egress::default();
     for stage in stages {
-        let name = text_of(stage, "stage");
-        for finding in stage
-            .get("findings")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
-            let check = text_of(finding, "check");
-            probe.checks += 1;
+        let mut counted = StageProbe {
+            stage: text_of(stage, "stage").to_owned(),
+            ..StageProbe::default()
+        };
+        let findings = stage.get("findings").and_then(Value::as_array);
+        for finding in findings.into_iter().flatten() {
+            let check = text_of(finding, "check").to_owned();
+            counted.checks += 1;
             match text_of(finding, "verdict") {
-                "blocked" => probe.blocked += 1,
-                "not_applicable" => probe.not_applicable += 1,
-                "open" => {
-                    probe.open += 1;
-                    if expected_open(check).is_some() {
-                        argued.insert(check.to_owned());
-                    } else {
-                        probe.open_unexpected.push(format!("{name}: {check}"));
-                    }
-                }
-                _ => probe.inconclusive += 1,
+                "blocked" => counted.blocked += 1,
+                "not_applicable" => counted.not_applicable += 1,
+                "open" if expected_open(&check).is_some() => counted.open_argued.push(check),
+                "open" => counted.open_unexpected.push(check),
+                _ => counted.inconclusive += 1,
             }
             egress.count(finding);
         }
+        probe.add(counted);
     }
-    probe.open_argued = argued.into_iter().collect();
     Ok((egress.refusal(), probe))
 }
 

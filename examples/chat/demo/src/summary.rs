@@ -9,6 +9,8 @@ pub(crate) struct Summary {
     pub(crate) answer: String,
     /// From sending the question to the first token.
     pub(crate) first_token_ms: u64,
+    /// What the pre-processor sent to the model's server in place of the question.
+    pub(crate) passed_on: String,
     /// What must not work.
     pub(crate) refusals: Vec<Refusal>,
     /// Attacks from inside, by verdict.
@@ -47,6 +49,42 @@ pub(crate) struct Probe {
     pub(crate) open_unexpected: Vec<String>,
     pub(crate) inconclusive: u64,
     pub(crate) not_applicable: u64,
+    /// The same, of each stage.
+    pub(crate) stages: Vec<StageProbe>,
+}
+
+/// Verdicts about one stage; they add up to `checks`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct StageProbe {
+    pub(crate) stage: String,
+    pub(crate) checks: u64,
+    pub(crate) blocked: u64,
+    /// By id, those of the argued list.
+    pub(crate) open_argued: Vec<String>,
+    /// By id, those that must not be.
+    pub(crate) open_unexpected: Vec<String>,
+    pub(crate) inconclusive: u64,
+    pub(crate) not_applicable: u64,
+}
+
+impl Probe {
+    /// Counts one more stage.
+    pub(crate) fn add(&mut self, stage: StageProbe) {
+        self.checks += stage.checks;
+        self.blocked += stage.blocked;
+        self.inconclusive += stage.inconclusive;
+        self.not_applicable += stage.not_applicable;
+        self.open += stage.checks - stage.blocked - stage.inconclusive - stage.not_applicable;
+        for id in &stage.open_argued {
+            if !self.open_argued.contains(id) {
+                self.open_argued.push(id.clone());
+            }
+        }
+        let unexpected = stage.open_unexpected.iter();
+        self.open_unexpected
+            .extend(unexpected.map(|id| format!("{}: {id}", stage.stage)));
+        self.stages.push(stage);
+    }
 }
 
 /// The chain of receipts.
@@ -60,6 +98,8 @@ impl Summary {
     /// Whether everything was as promised.
     pub(crate) fn held(&self) -> bool {
         !self.answer.is_empty()
+            && !self.passed_on.is_empty()
+            && !self.passed_on.contains('@')
             && self.refusals.iter().all(|refusal| refusal.refused)
             && self.probe.checks > 0
             && self.probe.open_unexpected.is_empty()

@@ -24,9 +24,18 @@ use tokio::net::{TcpListener, TcpStream};
 /// Where the gate expects this stage.
 const LISTEN: &str = "127.0.0.1:8080";
 const NEXT: &str = "CASEMATE_FLOW_INFER";
+/// Set to anything, it has every message logged as it is passed on.
+const SHOW: &str = "REDACT_SHOW";
 const CHAT: &str = "/v1/chat/completions";
 const TRANSACTION: &str = "casemate-transaction";
 const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// Where requests go from here, and whether the log shows them.
+#[derive(Clone, Debug)]
+struct Onward {
+    next: String,
+    show: bool,
+}
 
 type Answer = Response<BoxBody<Bytes, hyper::Error>>;
 
@@ -42,7 +51,11 @@ async fn main() -> ExitCode {
         );
         return ExitCode::from(64);
     };
-    match serve(&next).await {
+    let onward = Onward {
+        next,
+        show: std::env::var_os(SHOW).is_some(),
+    };
+    match serve(&onward).await {
         Ok(never) => match never {},
         Err(error) => {
             eprintln!("redact: cannot listen on {LISTEN}: {error}");
@@ -51,15 +64,15 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn serve(next: &str) -> io::Result<Infallible> {
+async fn serve(onward: &Onward) -> io::Result<Infallible> {
     let listener = TcpListener::bind(LISTEN).await?;
     loop {
         let (stream, _) = listener.accept().await?;
-        let next = next.to_owned();
+        let onward = onward.clone();
         tokio::spawn(async move {
             let answer = service_fn(|request| {
-                let next = next.clone();
-                async move { Ok::<_, Infallible>(handle(request, &next).await) }
+                let onward = onward.clone();
+                async move { Ok::<_, Infallible>(handle(request, &onward).await) }
             });
             // A connection that breaks off concerns its peer only.
             drop(
@@ -73,16 +86,19 @@ async fn serve(next: &str) -> io::Result<Infallible> {
     }
 }
 
-async fn handle(request: Request<Incoming>, next: &str) -> Answer {
+async fn handle(request: Request<Incoming>, onward: &Onward) -> Answer {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/health") => say(StatusCode::OK, "{\"status\":\"ok\"}"),
-        (&Method::POST, CHAT) => chat(request, next).await.unwrap_or_else(|refused| refused),
+        (&Method::POST, CHAT) => chat(request, onward)
+            .await
+            .unwrap_or_else(|refused| refused),
         _ => say(StatusCode::NOT_FOUND, "{\"error\":\"no such route\"}"),
     }
 }
 
 /// Masks the request, passes it on, and hands the answer through as it comes.
-async fn chat(request: Request<Incoming>, next: &str) -> Result<Answer, Answer> {
+async fn chat(request: Request<Incoming>, onward: &Onward) -> Result<Answer, Answer> {
+    let next = onward.next.as_str();
     let transaction = request.headers().get(TRANSACTION).cloned();
     let body = Limited::new(request.into_body(), MAX_BODY_BYTES)
         .collect()
@@ -97,6 +113,9 @@ async fn chat(request: Request<Incoming>, next: &str) -> Result<Answer, Answer> 
     let mut question: Value = serde_json::from_slice(&body)
         .map_err(|_| say(StatusCode::BAD_REQUEST, "{\"error\":\"body is not JSON\"}"))?;
     mask::mask_request(&mut question);
+    if onward.show {
+        show(&question);
+    }
 
     let unreachable = |_| {
         say(
@@ -140,6 +159,17 @@ async fn chat(request: Request<Incoming>, next: &str) -> Result<Answer, Answer> 
             "{\"error\":\"answer not understood\"}",
         )
     })
+}
+
+/// Logs the messages of a request, one to a line.
+#[expect(clippy::print_stderr, reason = "standard error is this program's log")]
+fn show(question: &Value) {
+    let messages = question.get("messages").and_then(Value::as_array);
+    for message in messages.into_iter().flatten() {
+        if let Some(content) = message.get("content") {
+            eprintln!("passed on: {content}");
+        }
+    }
 }
 
 fn say(status: StatusCode, text: &'static str) -> Answer {
