@@ -44,7 +44,10 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Line>> {
             Ok(seconds)
         },
         || {
-            let (seconds, peak) = run(theirs(&checkov, "kubernetes", &many), &report)?;
+            let (seconds, peak) = run(
+                theirs(&checkov, &["kubernetes"], std::slice::from_ref(&many)),
+                &report,
+            )?;
             peaks.1.push(peak);
             Ok(seconds)
         },
@@ -170,18 +173,19 @@ fn ours(casemate: &Path, directory: &Path) -> Command {
     command
 }
 
-fn theirs(checkov: &Path, framework: &str, directory: &Path) -> Command {
+fn theirs(checkov: &Path, framework: &[&str], directories: &[PathBuf]) -> Command {
     let mut command = Command::new(checkov);
+    command.arg("--framework").args(framework);
     command.args([
-        "--framework",
-        framework,
         "--output",
         "json",
         "--compact",
         "--quiet",
         "--skip-download",
     ]);
-    command.arg("--directory").arg(directory);
+    for directory in directories {
+        command.arg("--directory").arg(directory);
+    }
     command
 }
 
