@@ -28,34 +28,36 @@ pub fn sarif(report: &Report) -> Result<String, serde_json::Error> {
         .iter()
         .filter_map(|finding| finding.suppressed.as_ref())
         .any(|suppressed| suppressed.by == By::Baseline);
-    let results: Vec<Value> = report
-        .findings
-        .iter()
-        .map(|finding| result(finding, &numbers, with_baseline))
-        .collect();
     let untold = report
         .not_evaluable
         .iter()
         .map(|untold| notice(untold, &numbers));
     let notifications: Vec<Value> = report.errors.iter().map(problem).chain(untold).collect();
-    let log = json!({
-        "$schema": "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
-        "version": "2.1.0",
-        "runs": [{
-            "tool": {"driver": {
-                "name": "casemate scan",
-                "semanticVersion": env!("CARGO_PKG_VERSION"),
-                "rules": rules.iter().map(|rule| described(rule)).collect::<Vec<_>>(),
-            }},
-            "columnKind": "unicodeCodePoints",
-            "invocations": [{
-                "executionSuccessful": report.is_whole(),
-                "toolExecutionNotifications": notifications,
-            }],
-            "results": results,
-        }],
+    let tool = json!({"driver": {
+        "name": "casemate scan",
+        "semanticVersion": env!("CARGO_PKG_VERSION"),
+        "rules": rules.iter().map(|rule| described(rule)).collect::<Vec<_>>(),
+    }});
+    let invocation = json!({
+        "executionSuccessful": report.is_whole(),
+        "toolExecutionNotifications": notifications,
     });
-    Ok(format!("{}\n", serde_json::to_string_pretty(&log)?))
+    // Results are written one by one: as one tree they would take many times the memory of their text.
+    let mut log = format!(
+        "{{\"$schema\": \"{SCHEMA}\",\n\"version\": \"2.1.0\",\n\"runs\": [{{\"tool\": {},\n\"columnKind\": \"unicodeCodePoints\",\n\"invocations\": [{}],\n\"results\": [",
+        serde_json::to_string(&tool)?,
+        serde_json::to_string(&invocation)?
+    );
+    for (at, finding) in report.findings.iter().enumerate() {
+        log.push_str(if at == 0 { "\n" } else { ",\n" });
+        log.push_str(&serde_json::to_string(&result(
+            finding,
+            &numbers,
+            with_baseline,
+        ))?);
+    }
+    log.push_str("\n]}]}\n");
+    Ok(log)
 }
 
 fn described(rule: &Rule) -> Value {
@@ -239,3 +241,6 @@ fn uri(path: &str) -> String {
     }
     uri
 }
+
+const SCHEMA: &str =
+    "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
