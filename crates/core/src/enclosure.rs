@@ -20,7 +20,7 @@ use crate::profile::Profile;
 use crate::spiffe::{SpiffeId, TrustDomain};
 use crate::ticket::Limits;
 
-pub use self::check::parse;
+pub use self::check::{Expected, Mentioned, Trouble, parse, parse_and_look};
 pub use self::file::json_schema;
 
 /// The `apiVersion` that this build reads.

@@ -265,6 +265,14 @@ impl Profile {
             .map(|known| known.grant)
     }
 
+    /// Whether a route of `class` was seen to answer, so that granting the class opens anything.
+    #[must_use]
+    pub fn is_verified(&self, class: &Name) -> bool {
+        self.routes
+            .iter()
+            .any(|route| route.class == *class && route.verified_on.is_some())
+    }
+
     /// The classes that a flow may name.
     pub fn grantable_classes(&self) -> impl Iterator<Item = &Name> {
         self.classes

@@ -121,7 +121,7 @@ impl Stop {
                 length: 1,
             },
             message: format!("this is not YAML: {}", error.info()),
-            help: None,
+            help: error.info().contains("tab").then_some("indent with spaces"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Resolves a file into an [`Enclosure`]: every name it mentions exists, and nothing contradicts.
 
 mod edges;
+mod paths;
 mod run;
 
 use std::path::Path;
@@ -12,16 +13,34 @@ use crate::name::{ModelVersion, Name};
 use crate::profile::{self, Profile};
 use crate::yaml::{self, Reader, Spanned, listed};
 
+pub use self::paths::{Expected, Mentioned, Trouble};
+
 /// Reads an enclosure file. `file_name` is what messages call it, and its directory is where relative
 /// paths start; nothing is opened.
 ///
 /// # Errors
 /// Every mistake in the file, each with its place and fix.
 pub fn parse(file_name: &str, text: &str) -> Result<Enclosure, Diagnostics> {
+    parse_and_look(file_name, text, &|_| None)
+}
+
+/// Reads an enclosure file like [`parse`], and asks `look` about each path that it names: what is wrong
+/// there is shown at its place, among the other mistakes.
+///
+/// # Errors
+/// Every mistake in the file, and each path with which `look` finds something wrong.
+pub fn parse_and_look(
+    file_name: &str,
+    text: &str,
+    look: &dyn Fn(&Mentioned) -> Option<Trouble>,
+) -> Result<Enclosure, Diagnostics> {
     let node = yaml::read(file_name, text)?;
     let mut reader = Reader::new(file_name, text);
     let file = decode::enclosure(&mut reader, &node);
     let directory = Path::new(file_name).parent().unwrap_or(Path::new(""));
+    if let Some(spec) = file.as_ref().and_then(|file| file.spec.as_ref()) {
+        paths::look_at_all(&mut reader, directory, spec, look);
+    }
     let enclosure = file.and_then(|file| resolve(&mut reader, directory, file));
     reader.finish(enclosure)
 }
@@ -50,25 +69,27 @@ fn resolve(reader: &mut Reader, directory: &Path, file: EnclosureFile) -> Option
         );
     }
     let identity_providers = providers(reader, &identity_providers);
+    let declared = Declared::of(&models);
     let models = all_models(reader, directory, &models);
-    let (declared, read) = (
-        stages.len(),
-        all_stages(reader, directory, &models, &stages),
-    );
-    let named = read
+    let read = all_stages(reader, directory, &declared, &stages);
+    let named: Vec<String> = stages
         .iter()
-        .map(|stage| stage.name.as_str().to_owned())
+        .filter_map(|stage| Some(stage.name.as_ref()?.value.as_str().to_owned()))
         .collect();
+    let opened = stages.iter().flat_map(|stage| &stage.models);
     let known = edges::Known {
-        models: &models,
         stages: &read,
-        // A stage that did not read is not reported again as an unknown one.
-        complete: read.len() == declared,
+        // What did not read is not reported again as missing, nor anything that follows from it.
+        all_named: named.len() == stages.len(),
+        all_read: read.len() == stages.len()
+            && opened.into_iter().all(|model| declared.has(&model.value)),
+        models: declared,
         names: named,
         logins: !identity_providers.is_empty(),
     };
+    let declared_flows = flows.len();
     let flows = edges::flows(reader, &known, &flows);
-    let exposes = edges::exposes(reader, &known, &flows, &exposes);
+    let exposes = edges::exposes(reader, &known, &flows, declared_flows, &exposes);
     Some(Enclosure {
         name: name?.value,
         trust_domain: trust_domain?.value,
@@ -145,6 +166,33 @@ fn is_loopback(host: &str) -> bool {
 
 fn is_port(text: &str) -> bool {
     text.parse::<u16>().is_ok()
+}
+
+/// The models that the file names, whether or not the rest of them can be read.
+#[derive(Debug, Default)]
+struct Declared {
+    models: Vec<String>,
+    /// Whether one has no name or version that can be read, and could be any.
+    unclear: bool,
+}
+
+impl Declared {
+    fn of(files: &[ModelFile]) -> Self {
+        let mut declared = Self::default();
+        for file in files {
+            match (&file.name, &file.version) {
+                (Some(name), Some(version)) => declared
+                    .models
+                    .push(format!("{}@{}", name.value, version.value)),
+                _ => declared.unclear = true,
+            }
+        }
+        declared
+    }
+
+    fn has(&self, model: &ModelVersion) -> bool {
+        self.models.contains(&model.to_string())
+    }
 }
 
 fn all_models(reader: &mut Reader, directory: &Path, files: &[ModelFile]) -> Vec<Model> {
@@ -226,7 +274,7 @@ fn scheme_of(source: &str) -> String {
 fn all_stages(
     reader: &mut Reader,
     directory: &Path,
-    models: &[Model],
+    models: &Declared,
     files: &[StageFile],
 ) -> Vec<Stage> {
     let mut read: Vec<Stage> = Vec::new();
@@ -249,7 +297,7 @@ fn all_stages(
 fn one_stage(
     reader: &mut Reader,
     directory: &Path,
-    models: &[Model],
+    models: &Declared,
     file: &StageFile,
 ) -> Option<Stage> {
     let profile = file
@@ -349,7 +397,7 @@ fn known_profile(reader: &mut Reader, id: &Spanned<String>) -> Option<Profile> {
 
 fn opened_model(
     reader: &mut Reader,
-    models: &[Model],
+    models: &Declared,
     earlier: &[Spanned<ModelVersion>],
     wanted: &Spanned<ModelVersion>,
 ) {
@@ -369,17 +417,14 @@ fn opened_model(
 }
 
 /// Reports a model that is not declared; whether it was.
-fn unknown_model(reader: &mut Reader, models: &[Model], wanted: &Spanned<ModelVersion>) -> bool {
-    let known: Vec<String> = models
-        .iter()
-        .map(|model| model.version().to_string())
-        .collect();
+fn unknown_model(reader: &mut Reader, models: &Declared, wanted: &Spanned<ModelVersion>) -> bool {
     let text = wanted.value.to_string();
-    if known.contains(&text) {
+    if models.has(&wanted.value) || models.unclear {
         return false;
     }
+    let known = models.models.as_slice();
     let help = nearest(&text, known.iter().map(String::as_str)).map_or_else(
-        || match known.as_slice() {
+        || match known {
             [] => "declare it under `spec.models`".to_owned(),
             known => format!("the declared models are {}", listed(known)),
         },

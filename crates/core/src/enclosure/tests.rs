@@ -111,6 +111,64 @@ fn every_mistake_is_shown_at_once_with_its_place_and_fix() {
 }
 
 #[test]
+fn one_wrong_name_is_one_mistake() {
+    one("to: infer", "to: infre", "there is no stage `infre`");
+    one(
+        "profile: llama.cpp",
+        "profile: lama.cpp",
+        "there is no profile `lama.cpp`",
+    );
+    one(
+        "from: { stage: redact }",
+        "from: { stage: redcat }",
+        "there is no stage `redcat`",
+    );
+    one("to: redact", "to: redcat", "there is no stage `redcat`");
+    one(
+        "key: file:./dev-key.age",
+        "key: AGE-SECRET-KEY-1QQQQ",
+        "is not a key source",
+    );
+    one(
+        "      models: [smollm2-135m-instruct@1]",
+        "      models: [smollm2-135m-instruct@2]",
+        "no model `smollm2-135m-instruct@2` is declared",
+    );
+}
+
+#[test]
+fn a_flow_to_a_stage_with_a_mistake_is_checked_all_the_same() {
+    let text = CHAT
+        .replace("profile: llama.cpp", "profile: lama.cpp")
+        .replace("to: infer", "to: infre")
+        .replace(
+            "models: [smollm2-135m-instruct@1], limits",
+            "models: [smollm@1], limits",
+        );
+    let found = parse("chat.yaml", &text).expect_err("is refused");
+    insta::assert_snapshot!(found);
+}
+
+#[test]
+fn paths_where_nothing_lies_are_shown_at_their_places_among_the_other_mistakes() {
+    let text = CHAT.replace("to: infer", "to: infre");
+    let look = |mentioned: &Mentioned| {
+        let missing = mentioned.expected != Expected::HostDirectory;
+        missing.then(|| Trouble {
+            message: format!(
+                "there is nothing at `{}` ({:?})",
+                mentioned.path.display(),
+                mentioned.expected
+            ),
+            fix: "make it".to_owned(),
+        })
+    };
+    let found = parse_and_look("/etc/casemate/chat.yaml", &text, &look).expect_err("is refused");
+    insta::assert_snapshot!(found);
+    assert!(parse_and_look("/etc/casemate/chat.yaml", CHAT, &|_| None).is_ok());
+}
+
+#[test]
 fn a_pasted_key_is_not_shown_back_in_the_message() {
     let found = after("key: file:./dev-key.age", "key: AGE-SECRET-KEY-1QQQQ");
     assert!(!found.join(" ").contains("QQQQ"), "{found:?}");

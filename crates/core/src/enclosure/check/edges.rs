@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::file::{ExposeFile, FlowFile};
-use super::super::{Expose, Flow, Model, Source, Stage, flow_variable};
-use super::unknown_model;
+use super::super::{Expose, Flow, Source, Stage, flow_variable};
+use super::{Declared, unknown_model};
 use crate::diagnostic::nearest;
 use crate::name::Name;
 use crate::profile::Grantable;
@@ -13,10 +13,15 @@ use crate::yaml::{Reader, Spanned, listed};
 
 /// What the edges may refer to.
 pub(super) struct Known<'parts> {
-    pub(super) models: &'parts [Model],
+    pub(super) models: Declared,
+    /// The stages without a mistake.
     pub(super) stages: &'parts [Stage],
+    /// The names of all stages, of those with a mistake too.
     pub(super) names: Vec<String>,
-    pub(super) complete: bool,
+    /// Whether every stage has a name that can be read.
+    pub(super) all_named: bool,
+    /// Whether every stage was read, and every model that one opens is declared.
+    pub(super) all_read: bool,
     pub(super) logins: bool,
 }
 
@@ -28,7 +33,8 @@ impl Known<'_> {
     /// The stage called `name`, reported when there is none.
     fn find(&self, reader: &mut Reader, name: &Spanned<Name>) -> Option<&Stage> {
         let stage = self.stage(&name.value);
-        if stage.is_none() && self.complete {
+        let declared = self.names.iter().any(|known| known == name.value.as_str());
+        if !declared && self.all_named {
             let help = nearest(name.value.as_str(), self.names.iter().map(String::as_str))
                 .map_or_else(
                     || format!("the stages are {}", listed(&self.names)),
@@ -47,7 +53,11 @@ impl Known<'_> {
 pub(super) fn flows(reader: &mut Reader, known: &Known<'_>, files: &[FlowFile]) -> Vec<Flow> {
     let mut read: Vec<(Flow, &FlowFile)> = Vec::new();
     for file in files {
-        let Some(flow) = flow(reader, known, file) else {
+        let flow = flow(reader, known, file);
+        for model in &file.models {
+            unknown_model(reader, &known.models, model);
+        }
+        let Some(flow) = flow else {
             continue;
         };
         if read.iter().any(|(other, _)| same_edge(other, &flow)) {
@@ -61,8 +71,13 @@ pub(super) fn flows(reader: &mut Reader, known: &Known<'_>, files: &[FlowFile]) 
         read.push((flow, file));
     }
     let ways = ways(&read);
+    // Where an edge or a stage is unclear, so is what lies behind: whoever follows advice given on half
+    // of the picture gives a model to the wrong stage.
+    let clear = known.all_read && read.len() == files.len();
     for (flow, file) in &read {
-        reachable_models(reader, known, &ways, flow, file);
+        if clear {
+            reachable_models(reader, known, &ways, flow, file);
+        }
         if let Source::Stage { name, .. } = &flow.from
             && reach(&ways, &flow.to).contains(name)
         {
@@ -207,7 +222,7 @@ fn reachable_models(
             .stages
             .iter()
             .any(|stage| behind.contains(&stage.name) && stage.models.contains(&model.value));
-        if !unknown_model(reader, known.models, model) && !opened {
+        if known.models.has(&model.value) && !opened {
             let message = format!(
                 "neither `{}` nor a stage behind it opens `{}`",
                 flow.to, model.value
@@ -302,8 +317,10 @@ pub(super) fn exposes(
     reader: &mut Reader,
     known: &Known<'_>,
     flows: &[Flow],
+    declared_flows: usize,
     files: &[ExposeFile],
 ) -> Vec<Expose> {
+    let clear = flows.len() == declared_flows;
     let mut read: Vec<Expose> = Vec::new();
     for file in files {
         let stage = file
@@ -335,7 +352,7 @@ pub(super) fn exposes(
         let called = flows
             .iter()
             .any(|flow| flow.to == stage.name && matches!(flow.from, Source::Group { .. }));
-        if !called && known.complete {
+        if !called && clear {
             let message = format!("`{}` is exposed, and no group may call it", stage.name);
             let help = format!(
                 "add a flow `{{ from: {{ group: NAME }}, to: {}, ... }}`",

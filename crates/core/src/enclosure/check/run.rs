@@ -104,11 +104,13 @@ fn host_directories(reader: &mut Reader, declared: &[Spanned<String>]) -> Vec<Pa
                 "/" => "the whole host is not given to a stage".to_owned(),
                 taken => format!("`{taken}` is made by the sandbox or shows the host"),
             };
-            reader.report(
-                one.span,
-                message,
-                "name the directories of the server and its libraries",
-            );
+            let help = match *taken {
+                "/tmp" | "/run" | "/var/run" | "/models" => {
+                    "move what the server needs, for example to `/opt`, and name it there"
+                }
+                _ => "name the directories of the server and its libraries",
+            };
+            reader.report(one.span, message, help);
         } else if let Some(other) = directories
             .iter()
             .find(|other| path.starts_with(other) || other.starts_with(&path))
