@@ -73,6 +73,8 @@ impl Report {
             checks: count(self.summary.checks),
             blocked: count(self.summary.blocked),
             open: count(self.summary.open),
+            expected_open: count(self.summary.open)
+                .saturating_sub(u32::try_from(self.open.len()).unwrap_or(u32::MAX)),
             inconclusive: count(self.summary.inconclusive),
             not_applicable: count(self.summary.not_applicable),
         }

@@ -197,6 +197,8 @@ impl Code {
 pub(crate) struct Failure {
     code: Code,
     message: String,
+    /// More to the point than the code's.
+    fix: Option<String>,
 }
 
 impl Failure {
@@ -204,6 +206,7 @@ impl Failure {
         Self {
             code,
             message: message.into(),
+            fix: None,
         }
     }
 
@@ -229,6 +232,12 @@ impl Failure {
         self
     }
 
+    /// Says what to do in this case, in place of what is said for the code.
+    pub(crate) fn with_fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = Some(fix.into());
+        self
+    }
+
     /// The message on one line, for events.
     pub(crate) fn line(&self) -> String {
         self.message
@@ -243,7 +252,10 @@ impl Failure {
         ApiError {
             code: self.code.word().to_owned(),
             message: self.message.clone(),
-            fix: self.code.fix().to_owned(),
+            fix: self
+                .fix
+                .clone()
+                .unwrap_or_else(|| self.code.fix().to_owned()),
         }
     }
 }

@@ -34,8 +34,18 @@ impl Host {
         let runtime = Runc::find(named, &settings.run_dir("runc"), settings.floor).map_or_else(
             |error| Err(runtime_failure(named, &error)),
             |(runc, warnings)| {
-                for warning in warnings {
-                    tracing::warn!(warning = %warning, "runtime");
+                for warning in &warnings {
+                    tracing::debug!(warning = %warning, "runtime");
+                }
+                if !warnings.is_empty() {
+                    let holes: Vec<&str> = warnings.iter().map(|warning| warning.cve).collect();
+                    tracing::warn!(
+                        runtime = %runc.version(),
+                        count = holes.len(),
+                        holes = %holes.join(" "),
+                        check = "https://security-tracker.debian.org/tracker/source-package/runc",
+                        "by its version alone the runtime has known holes; your distribution may have closed them"
+                    );
                 }
                 Ok(runc)
             },

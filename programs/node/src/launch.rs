@@ -21,6 +21,7 @@ use crate::gate::Listeners;
 use crate::issuer::Issuer;
 use crate::journal::Facts;
 use crate::node::Node;
+use crate::opening::Opening;
 use crate::supervise::{Order, Word};
 use crate::users::Slot;
 
@@ -51,6 +52,8 @@ pub(crate) struct Ground {
     pub(crate) issuer: Arc<Issuer>,
     pub(crate) slot: Slot,
     pub(crate) listeners: Listeners,
+    /// Where the first launch waits for the other stages.
+    pub(crate) opening: Arc<Opening>,
     /// Whoever brings the enclosure up; gone after that.
     pub(crate) words: SyncSender<Word>,
     /// The stage's own orders, for the watchers of its parts.
@@ -113,10 +116,14 @@ impl Ground {
         }
     }
 
-    /// Stops a launch between two steps when the daemon is ending.
+    /// Stops a launch between two steps when the daemon is ending, or another stage has failed.
     fn go_on(&self) -> Result<(), Failure> {
         if self.node.stopping() {
             return Err(Failure::new(Code::Stopping, "the daemon is ending"));
+        }
+        if self.opening.given_up() {
+            let message = "another stage of the enclosure failed";
+            return Err(Failure::new(Code::Stopping, message));
         }
         Ok(())
     }

@@ -24,6 +24,7 @@ mod leftovers;
 mod locks;
 mod network;
 mod node;
+mod opening;
 mod processes;
 mod recorder;
 mod running;

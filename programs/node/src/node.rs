@@ -25,8 +25,11 @@ use crate::spawner::Spawner;
 use crate::store::Revocation;
 use crate::users::Slots;
 
+mod last_words;
 mod probe;
 mod up;
+
+use last_words::LastWords;
 
 /// This host's node.
 #[derive(Debug)]
@@ -46,6 +49,8 @@ pub(crate) struct Node {
     stopping: AtomicBool,
     issuer: Mutex<Option<Arc<Issuer>>>,
     enclosures: Mutex<BTreeMap<Name, Arc<Running>>>,
+    /// What the stages of enclosures that did not come up had written.
+    last_words: Mutex<LastWords>,
     /// Every stage that this daemon ever launched, as `enclosure.stage`.
     launched: Mutex<BTreeSet<String>>,
 }
@@ -75,6 +80,7 @@ impl Node {
             stopping: AtomicBool::new(false),
             issuer: Mutex::default(),
             enclosures: Mutex::default(),
+            last_words: Mutex::default(),
             launched: Mutex::default(),
         });
         let weak = Arc::downgrade(&node);
@@ -115,7 +121,17 @@ impl Node {
         stage: &str,
         tail: usize,
     ) -> Result<v1::Logs, Failure> {
-        let running = self.running(enclosure)?;
+        let running = match self.running(enclosure) {
+            Ok(running) => running,
+            Err(failure) => {
+                let lines = self.last_words().of(enclosure, stage).ok_or(failure)?;
+                let from = lines.len().saturating_sub(tail);
+                return Ok(v1::Logs {
+                    lines: lines.get(from..).unwrap_or_default().to_vec(),
+                    dropped_bytes: 0,
+                });
+            }
+        };
         let board = running.board(stage).ok_or_else(|| {
             Failure::new(
                 Code::NoSuchStage,
@@ -352,6 +368,12 @@ impl Node {
             .issuer_url
             .clone()
             .unwrap_or_else(|| format!("https://{}", self.settings.issuer_listen))
+    }
+
+    fn last_words(&self) -> MutexGuard<'_, LastWords> {
+        self.last_words
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn running(&self, enclosure: &str) -> Result<Arc<Running>, Failure> {

@@ -9,12 +9,15 @@ use casemate_core::enclosure::Enclosure;
 use casemate_core::time::UnixTime;
 
 use crate::board::Board;
+use crate::opening::Opening;
 use crate::supervise::Order;
 
 /// An enclosure and the threads that own its stages.
 #[derive(Debug)]
 pub(crate) struct Running {
     pub(crate) enclosure: Arc<Enclosure>,
+    /// Where its stages wait for each other before the first gate opens.
+    pub(crate) opening: Arc<Opening>,
     since: UnixTime,
     inner: Mutex<Inner>,
 }
@@ -37,6 +40,7 @@ pub(crate) struct Owner {
 impl Running {
     pub(crate) fn new(enclosure: Arc<Enclosure>, since: UnixTime) -> Self {
         Self {
+            opening: Arc::new(Opening::of(enclosure.stages.len())),
             enclosure,
             since,
             inner: Mutex::default(),
@@ -57,6 +61,8 @@ impl Running {
 
     /// Asks every stage to stop and waits until each has; gives their names.
     pub(crate) fn stop(&self) -> Vec<String> {
+        // A stage that still waits for the others would not hear its order.
+        self.opening.give_up();
         let owners = std::mem::take(&mut self.inner().owners);
         for owner in &owners {
             // A thread that has ended already has nothing to stop.

@@ -152,7 +152,7 @@ async fn serve(
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Thread)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Thread)?;
     let ready = node.settings.socket().display().to_string();
-    tracing::info!(socket = %ready, "ready");
+    tracing::info!(socket = %ready, next = "casemate up FILE", "ready");
     tokio::select! {
         served = serve::serve(listener, Arc::clone(&node), group) => served.map_err(StartError::from),
         _ = terminate.recv() => Ok(()),

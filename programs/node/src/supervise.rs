@@ -64,11 +64,17 @@ pub(crate) fn own(ground: &Ground, orders: &Receiver<Order>) {
     let admitting = match launch(ground, None) {
         Ok(admitting) => admitting,
         Err(failure) => {
-            failed(ground, &failure);
-            ground
-                .board
-                .reached(LaunchState::Failed, Phase::Drain, failure.message());
+            let given_up = failure.code() == Code::Stopping;
+            let state = if given_up {
+                LaunchState::Stopped
+            } else {
+                failed(ground, &failure);
+                LaunchState::Failed
+            };
+            ground.board.reached(state, Phase::Drain, failure.message());
+            // Told before the others give up, so that the reason is heard before what follows from it.
             ground.tell(Word::Started(Err(failure)));
+            ground.opening.give_up();
             return;
         }
     };

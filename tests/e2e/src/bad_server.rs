@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use casemate_testkit::{needs_host, wait_for};
+use casemate_testkit::{IdentityProvider, Node, StandIn, Tools, needs_host, wait_for};
 use serde_json::Value;
 
 use crate::scene::{Scene, code};
@@ -53,6 +53,48 @@ fn a_server_that_dies_is_started_again_and_its_gate_stays_closed_meanwhile() {
     let answer = scene.ask().unwrap();
     assert_eq!(answer.head.status, 502, "{}", answer.text());
     restarted(&scene);
+}
+
+#[test]
+fn no_gate_opens_before_every_stage_of_the_enclosure_is_ready() {
+    needs_host!();
+    let provider = IdentityProvider::start(&Tools::locate()).unwrap();
+    let node = Node::start_with(&["--warm-timeout-secs", "8"]).unwrap();
+    let stand_in = StandIn::prepare(&node, &provider, "answer").unwrap();
+    // A second stage that never answers: the first is long ready when that is given up.
+    let deaf = r#"    - name: deaf
+      profile: http
+      run: { host: [/usr], command: [/usr/bin/sleep, "600"] }
+      serves: 8000
+      resources: { memory: 128MiB, cpus: 1, pids: 64 }
+  flows:
+"#;
+    let text = std::fs::read_to_string(stand_in.file()).unwrap();
+    std::fs::write(stand_in.file(), text.replace("  flows:\n", deaf)).unwrap();
+
+    let mut command = node.casemate(&node.path("home"));
+    let output = command.arg("up").arg(stand_in.file()).output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("did not answer on port 8000"), "{words}");
+    // The other one was ready, and was not let go on.
+    assert!(
+        words.contains("server: ready: the server answers"),
+        "{words}"
+    );
+    let receipts = node.run_casemate(&["receipts", "list", "--json"]).unwrap();
+    assert!(receipts.contains("stage-attested"), "{receipts}");
+    assert!(!receipts.contains("stage-admitted"), "{receipts}");
+    let events = node.run_casemate(&["events", "--json"]).unwrap();
+    assert!(events.contains("enclosure.failed"), "{events}");
+    assert!(!events.contains("stage.admitted"), "{events}");
+
+    // The reason was the file's: mended, it comes up.
+    std::fs::write(stand_in.file(), text).unwrap();
+    node.run_casemate(&["up", &stand_in.file().display().to_string()])
+        .unwrap();
+    let receipts = node.run_casemate(&["receipts", "list", "--json"]).unwrap();
+    assert!(receipts.contains("stage-admitted"), "{receipts}");
 }
 
 fn restarted(scene: &Scene) {

@@ -65,8 +65,11 @@ pub struct ProbeSummary {
     pub checks: u32,
     /// Attempts that were stopped.
     pub blocked: u32,
-    /// Attempts that worked.
+    /// Attempts that worked, those on the argued list among them.
     pub open: u32,
+    /// Attempts that worked and are on the argued list, each with its reason.
+    #[serde(default)]
+    pub expected_open: u32,
     /// Attempts that could not be judged: never counted as held.
     pub inconclusive: u32,
     /// Checks that do not fit this host.

@@ -29,7 +29,8 @@ impl Probed {
         Self { house, stage }
     }
 
-    /// Starts server and gate, waits until the server answers, records, and opens the gate.
+    /// Starts server and gate, waits until the server answers and every other stage's does, records,
+    /// and opens the gate.
     pub(crate) fn admit(self, ground: &Ground) -> Result<Admitting, Failure> {
         ground.go_on()?;
         let Self { mut house, stage } = self;
@@ -42,7 +43,9 @@ impl Probed {
             ground.with_log(Failure::new(Code::SandboxFailed, message))
         })?;
         ground.board.runs_as(u32::try_from(serving.process()).ok());
-        if let Err(failure) = wait_until_it_answers(ground, &house, &serving) {
+        let ready = wait_until_it_answers(ground, &house, &serving)
+            .and_then(|()| wait_for_the_others(ground, &serving));
+        if let Err(failure) = ready {
             ground.board.runs_as(None);
             drop(serving);
             // A server that could not read its model is not to blame for ending.
@@ -106,10 +109,7 @@ fn wait_until_it_answers(ground: &Ground, house: &House, serving: &Serving) -> R
     let mut last = Knock::Silent;
     loop {
         ground.go_on()?;
-        if let Ok(Some(exit)) = serving.exit() {
-            let message = format!("the server of stage `{}` ended: {exit}", ground.stage.name);
-            return Err(ground.with_log(Failure::new(Code::StageDied, message)));
-        }
+        still_runs(ground, serving)?;
         match house.network.knock(ground.stage.serves) {
             Ok(Knock::Answers) => return Ok(()),
             Ok(knock @ (Knock::NotReady | Knock::Silent)) => {
@@ -131,6 +131,31 @@ fn wait_until_it_answers(ground: &Ground, house: &House, serving: &Serving) -> R
         }
         std::thread::sleep(KNOCK_PAUSE);
     }
+}
+
+/// In the first launch of an enclosure, waits until every stage of it is ready for calls.
+fn wait_for_the_others(ground: &Ground, serving: &Serving) -> Result<(), Failure> {
+    let opening = &ground.opening;
+    if opening.is_over() {
+        return Ok(());
+    }
+    opening.arrive();
+    if !opening.is_over() {
+        ground.step("ready", "the server answers; waiting for the other stages");
+    }
+    while !opening.wait(KNOCK_PAUSE) {
+        ground.go_on()?;
+        still_runs(ground, serving)?;
+    }
+    Ok(())
+}
+
+fn still_runs(ground: &Ground, serving: &Serving) -> Result<(), Failure> {
+    if let Ok(Some(exit)) = serving.exit() {
+        let message = format!("the server of stage `{}` ended: {exit}", ground.stage.name);
+        return Err(ground.with_log(Failure::new(Code::StageDied, message)));
+    }
+    Ok(())
 }
 
 const KNOCK_PAUSE: Duration = Duration::from_millis(50);

@@ -75,6 +75,18 @@ impl Node {
                         .fact("code", failure.code().word())
                         .fact("reason", failure.line()),
                 );
+                // The logs go with the stages, and are what a person looks at next.
+                for board in running.boards() {
+                    if let Ok((lines, _)) = board.log.tail(LAST_WORDS) {
+                        self.last_words()
+                            .keep(&board.enclosure, &board.stage, lines);
+                    }
+                }
+                progress(v1::UpProgress {
+                    stage: String::new(),
+                    phase: "failed".to_owned(),
+                    message: "no gate was opened; taking down what was started".to_owned(),
+                });
                 self.dismantle(&running);
                 Err(failure)
             }
@@ -110,10 +122,12 @@ impl Node {
         let mut enclosures = self.enclosures();
         if enclosures.contains_key(&enclosure.name) {
             let message = format!("{} is up already", enclosure.name);
-            return Err(Failure::new(Code::AlreadyUp, message));
+            let fix = format!("take it down first: casemate down {}", enclosure.name);
+            return Err(Failure::new(Code::AlreadyUp, message).with_fix(fix));
         }
         let name = enclosure.name.clone();
         let running = Arc::new(Running::new(Arc::new(enclosure), self.journal.now()));
+        self.last_words().forget(name.as_str());
         enclosures.insert(name, Arc::clone(&running));
         Ok(running)
     }
@@ -155,7 +169,7 @@ impl Node {
         let (words, heard) = sync_channel(WORDS);
         for (stage, listeners) in enclosure.stages.iter().zip(listeners) {
             let words = words.clone();
-            running.add(self.own(enclosure, stage, listeners, &issuer, asker, words)?);
+            running.add(self.own(running, stage, listeners, &issuer, asker, words)?);
         }
         drop(words);
         hear(&heard, enclosure.stages.len(), progress)?;
@@ -169,13 +183,14 @@ impl Node {
     /// Starts the thread that launches and then owns one stage.
     fn own(
         self: &Arc<Self>,
-        enclosure: &Arc<Enclosure>,
+        running: &Running,
         stage: &Stage,
         listeners: Listeners,
         issuer: &Arc<Issuer>,
         asker: &Asker,
         words: SyncSender<Word>,
     ) -> Result<Owner, Failure> {
+        let enclosure = &running.enclosure;
         let internal = |error: std::io::Error| Failure::from_error(Code::Internal, &error);
         let slot = self
             .stage_slots
@@ -213,6 +228,7 @@ impl Node {
             issuer: Arc::clone(issuer),
             slot,
             listeners,
+            opening: Arc::clone(&running.opening),
             words,
             orders: orders.clone(),
         };
@@ -293,5 +309,7 @@ fn port_failure(stage: &Name, address: SocketAddr, error: &std::io::Error) -> Fa
     Failure::new(Code::PortTaken, message)
 }
 
+/// Lines that are kept of each stage of an enclosure that did not come up.
+const LAST_WORDS: usize = 200;
 const WORDS: usize = 64;
 const ORDERS: usize = 64;
