@@ -5,7 +5,9 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
-use crate::{arrows, build, claims, demo, fuzz, generate, hardening, lint, setup, shell, test};
+use crate::{
+    arrows, build, claims, demo, docs, fuzz, generate, hardening, lint, setup, shell, test,
+};
 
 /// What a step does.
 type Step = fn() -> anyhow::Result<()>;
@@ -21,6 +23,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         }),
         ("arrows", arrows::run),
         ("claims table", claims::check_table),
+        ("docs", docs::check),
         ("build", || build::run(build::Profile::Dev).map(drop)),
         ("lint", lint::check),
         ("hardening", hardening::run),
@@ -70,6 +73,11 @@ fn check_demo() -> anyhow::Result<()> {
     demand(
         count("/first_token_ms").is_some(),
         "a time to the first token",
+    );
+    let passed_on = summary.get("passed_on").and_then(Value::as_str);
+    demand(
+        passed_on.is_some_and(|text| text.contains("[e-mail]") && !text.contains('@')),
+        "a question that reached the model masked",
     );
     let refusals = summary.get("refusals").and_then(Value::as_array);
     let refusals = refusals.map(Vec::as_slice).unwrap_or_default();

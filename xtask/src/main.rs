@@ -15,6 +15,7 @@ mod build;
 mod ci;
 mod claims;
 mod demo;
+mod docs;
 mod fuzz;
 mod generate;
 mod hardening;
@@ -54,6 +55,8 @@ enum Action {
     Fmt,
     /// Checks which crate may depend on which, lint inheritance, file lengths and `unsafe`.
     Arrows,
+    /// Checks that the links of the documents lead somewhere.
+    Docs,
     /// Checks CLAIMS.md against tests/claims both ways, then runs the claims.
     Claims(claims::Arguments),
     /// Measures ours and the peer alternately on the same work and prints the ratio.
@@ -87,6 +90,7 @@ fn run(action: Action) -> anyhow::Result<()> {
         Action::Lint => lint::check(),
         Action::Fmt => lint::format(),
         Action::Arrows => arrows::run(),
+        Action::Docs => docs::check(),
         Action::Claims(arguments) => claims::run(&arguments),
         Action::Bench(arguments) => bench::run(&arguments),
         Action::Generate(arguments) => generate::run(&arguments),
