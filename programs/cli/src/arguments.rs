@@ -13,18 +13,12 @@ use crate::commands::{
 #[derive(Debug, Parser)]
 #[command(name = "casemate", version, about, long_about = LONG, after_help = AFTER, max_term_width = 100)]
 pub(crate) struct Arguments {
-    /// The daemon's socket.
-    #[arg(long, global = true, env = "CASEMATE_SOCKET", value_name = "PATH",
-          default_value = casemate_api::client::DEFAULT_SOCKET, hide_env_values = true)]
-    pub(crate) socket: PathBuf,
-    /// Where your login and tickets are kept [default: ~/.config/casemate].
-    #[arg(
-        long,
-        global = true,
-        env = "CASEMATE_HOME",
-        value_name = "DIR",
-        hide_env_values = true
-    )]
+    // Their variables are read by us: clap would show what they set as if it had been required.
+    /// The daemon's socket [env: CASEMATE_SOCKET] [default: /run/casemate/casemated.sock].
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Where your login and tickets are kept [env: CASEMATE_HOME] [default: ~/.config/casemate].
+    #[arg(long, global = true, value_name = "DIR")]
     pub(crate) home: Option<PathBuf>,
     /// Prints data as JSON instead of text.
     #[arg(long, global = true)]

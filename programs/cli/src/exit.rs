@@ -116,6 +116,15 @@ impl Failure {
         self
     }
 
+    /// Adds what to do next where nobody could be asked; an answer brought its own.
+    pub(crate) fn fix_when_unclear(self, fix: impl Display) -> Self {
+        if self.exit == Exit::Unclear {
+            self.fix(fix)
+        } else {
+            self
+        }
+    }
+
     pub(crate) const fn exit(&self) -> Exit {
         self.exit
     }

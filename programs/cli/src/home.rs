@@ -136,16 +136,29 @@ impl Home {
 
     /// The stages called `name` that a ticket was saved for.
     pub(crate) fn ticketed(&self, name: &Name) -> Vec<SpiffeId> {
+        self.tickets_in(&format!(".{name}.json"))
+            .into_iter()
+            .map(|saved| saved.stage_id)
+            .collect()
+    }
+
+    /// Every saved ticket, by enclosure and stage.
+    pub(crate) fn tickets(&self) -> Vec<SavedTicket> {
+        let mut saved = self.tickets_in(".json");
+        saved.sort_by_key(|ticket| ticket.stage_id.to_string());
+        saved
+    }
+
+    /// The saved tickets in files whose names end so.
+    fn tickets_in(&self, end: &str) -> Vec<SavedTicket> {
         let Ok(entries) = fs::read_dir(self.path(TICKETS)) else {
             return Vec::new();
         };
-        let end = format!(".{name}.json");
-        let ours = |path: &PathBuf| path.to_str().is_some_and(|path| path.ends_with(&end));
+        let ours = |path: &PathBuf| path.to_str().is_some_and(|path| path.ends_with(end));
         entries
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(ours)
             .filter_map(|path| self.read::<SavedTicket>(&path).ok().flatten())
-            .map(|saved| saved.stage_id)
             .collect()
     }
 

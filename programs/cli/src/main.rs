@@ -14,8 +14,10 @@ mod scene;
 mod sse;
 mod stage;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use casemate_api::client::DEFAULT_SOCKET;
 use clap::Parser as _;
 
 use crate::arguments::{Arguments, Command};
@@ -55,10 +57,18 @@ fn run(arguments: Arguments, output: &Output) -> Result<Exit, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::ours("cannot start", error))?;
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let context = Context {
         output,
-        socket: arguments.socket,
-        home: Home::new(arguments.home)?,
+        socket: arguments
+            .socket
+            .or_else(|| set("CASEMATE_SOCKET"))
+            .unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET)),
+        home: Home::new(arguments.home.or_else(|| set("CASEMATE_HOME")))?,
     };
     runtime.block_on(async {
         match arguments.command {

@@ -40,11 +40,15 @@ impl FromStr for StageName {
 }
 
 impl StageName {
-    /// The stage's own name.
-    fn stage(&self) -> Option<Name> {
+    /// The enclosure, where it was named, and the stage's own name.
+    pub(crate) fn parts(&self) -> (Option<Name>, String) {
         match self {
-            Self::Identity(id) => id.as_stage().map(|(_, stage)| stage),
-            Self::Within(_, stage) | Self::Alone(stage) => Some(stage.clone()),
+            Self::Identity(id) => match id.as_stage() {
+                Some((enclosure, stage)) => (Some(enclosure), stage.to_string()),
+                None => (None, String::new()),
+            },
+            Self::Within(enclosure, stage) => (Some(enclosure.clone()), stage.to_string()),
+            Self::Alone(stage) => (None, stage.to_string()),
         }
     }
 
@@ -79,7 +83,8 @@ impl StageName {
                     return Ok(one.clone());
                 }
                 let (enclosure, _) = self.running(context).await.map_err(|failure| {
-                    failure.fix(format!("write ENCLOSURE/{stage}, such as chat/{stage}"))
+                    failure
+                        .fix_when_unclear(format!("write ENCLOSURE/{stage}, such as chat/{stage}"))
                 })?;
                 let enclosure: Name = enclosure
                     .parse()
@@ -105,9 +110,7 @@ impl StageName {
                 found.push((enclosure.name.clone(), stage.clone()));
             }
         }
-        let name = self
-            .stage()
-            .map_or_else(String::new, |name| name.to_string());
+        let (_, name) = self.parts();
         match found.len() {
             1 => found.pop().ok_or_else(|| Failure::found("no stage")),
             0 => {

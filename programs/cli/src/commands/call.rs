@@ -1,6 +1,7 @@
 //! `casemate call`: curl with a ticket and an identity.
 
 mod answer;
+mod refusals;
 
 use std::path::{Path, PathBuf};
 
@@ -104,6 +105,7 @@ pub(crate) async fn run(context: &Context<'_>, arguments: Arguments) -> Result<E
     answer::print(
         context,
         connection.peer(),
+        ticket.expose(),
         response,
         arguments.stream,
         arguments.raw,
@@ -156,7 +158,7 @@ fn ticket(
 /// Where the daemon exposes the stage.
 async fn listener(context: &Context<'_>, stage: &StageName) -> Result<String, Failure> {
     let (_, stage) = stage.running(context).await.map_err(|failure| {
-        failure.fix("name where the stage is exposed with --url https://HOST:PORT")
+        failure.fix_when_unclear("name where the stage is exposed with --url https://HOST:PORT")
     })?;
     stage
         .listens

@@ -1,6 +1,8 @@
 //! `casemate login`: a corporate token becomes a certificate for a key that never leaves this machine.
 
-use std::path::PathBuf;
+mod export;
+
+use std::path::{Path, PathBuf};
 
 use casemate_api::issuer::{LoginRequest, LoginResponse, TokenRefusal};
 use casemate_core::spiffe::TrustDomain;
@@ -26,18 +28,23 @@ use crate::output::span;
 Examples:
   casemate login --token-file token.jwt
   corporate-login --print-id-token | casemate login --token-file -
+  casemate login --export pem              for curl and your own programs: chain.pem, key.pem, trust-bundle.pem
   casemate login --token-file token.jwt --issuer https://gpu-7.example.com:8444 --bundle trust-bundle.pem")]
 pub(crate) struct Arguments {
     /// The corporate ID token; `-` reads it from standard input. It is never an argument, which every
     /// user of this machine could read.
-    #[arg(long, value_name = "FILE")]
-    token_file: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "export")]
+    token_file: Option<PathBuf>,
     /// The issuer, when it is not the one of the daemon here.
     #[arg(long, value_name = "URL", requires = "bundle")]
     issuer: Option<String>,
     /// The trust bundle that vouches for the issuer, as PEM.
     #[arg(long, value_name = "FILE", requires = "issuer")]
     bundle: Option<PathBuf>,
+    /// Writes certificate chain, key and trust bundle as PEM files, for a client of your own; of the
+    /// login that you have, when no token is given. The key is then as safe as that directory.
+    #[arg(long, value_name = "DIR")]
+    export: Option<PathBuf>,
 }
 
 /// Whom to log in at.
@@ -48,18 +55,30 @@ struct Realm {
 }
 
 pub(crate) async fn run(context: &Context<'_>, arguments: Arguments) -> Result<Exit, Failure> {
-    let mut text = read_named_text(&arguments.token_file, MAX_TOKEN)?;
+    let login = match &arguments.token_file {
+        Some(token_file) => log_in(context, &arguments, token_file).await?,
+        None => context.home.login(now())?,
+    };
+    if let Some(directory) = &arguments.export {
+        export::write(context, &login, directory)?;
+    }
+    Ok(Exit::Held)
+}
+
+async fn log_in(
+    context: &Context<'_>,
+    arguments: &Arguments,
+    token_file: &Path,
+) -> Result<Login, Failure> {
+    let mut text = read_named_text(token_file, MAX_TOKEN)?;
     let id_token = SecretText::new(text.trim().to_owned());
     text.zeroize();
     if id_token.expose().split('.').count() != 3 || id_token.expose().contains(char::is_whitespace)
     {
-        let message = format!(
-            "`{}` does not hold one ID token",
-            arguments.token_file.display()
-        );
+        let message = format!("`{}` does not hold one ID token", token_file.display());
         return Err(Failure::usage(message).fix("a token is three parts with dots between them"));
     }
-    let realm = realm(context, &arguments).await?;
+    let realm = realm(context, arguments).await?;
     let bundle = bundle_of(&realm)?;
     let key = KeyPair::generate().map_err(|error| Failure::ours("cannot make a key", error))?;
     let csr =
@@ -91,7 +110,7 @@ pub(crate) async fn run(context: &Context<'_>, arguments: Arguments) -> Result<E
         "kept in `{}`, which only you can read",
         path.display()
     ));
-    Ok(Exit::Held)
+    Ok(login)
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -204,6 +223,15 @@ fn fix_of(reason: &str) -> Option<&'static str> {
         }
         "id_token_from_the_future" => "the clocks of the identity provider and of this host differ",
         "provider_keys" => "the issuer cannot reach the identity provider; look at casemate events",
+        "id_token_of_another_key" => {
+            "an ID token is good for one login: get a fresh one, then casemate login --token-file FILE"
+        }
+        "models" => {
+            "ask without --model: you get all that your groups allow, and see which they are"
+        }
+        "routes" => {
+            "ask without --routes: you get all that your groups allow, and see which they are"
+        }
         "unknown_stage" => "casemate status shows which stages are up",
         "no_flow" | "nothing_left" => {
             "no flow grants your groups this: compare them with the flows of the enclosure file"

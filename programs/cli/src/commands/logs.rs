@@ -20,11 +20,24 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(context: &Context<'_>, arguments: Arguments) -> Result<Exit, Failure> {
-    let (enclosure, stage) = arguments.stage.running(context).await?;
-    let logs = context
-        .client()
-        .logs(&enclosure, &stage.name, arguments.tail)
-        .await?;
+    let logs = match arguments.stage.running(context).await {
+        Ok((enclosure, stage)) => {
+            let client = context.client();
+            client.logs(&enclosure, &stage.name, arguments.tail).await?
+        }
+        Err(failure) => {
+            // What is not up may have failed to come up: then its last words are still there.
+            let (enclosure, stage) = arguments.stage.parts();
+            let enclosure = enclosure.map_or_else(|| "-".to_owned(), |name| name.to_string());
+            let client = context.client();
+            let kept = client.logs(&enclosure, stage.as_str(), arguments.tail);
+            let logs = kept.await.map_err(|_| failure)?;
+            context
+                .output
+                .say("the stage is not up; this is what it wrote when it last failed to start");
+            logs
+        }
+    };
     if context.output.json() {
         context.output.value(&logs)?;
     } else {

@@ -6,7 +6,7 @@ mod print;
 use std::path::PathBuf;
 
 use casemate_api::v1::{ProbeLine, ProbeRequest, ProbeSummary};
-use casemate_core::finding::{Finding, Summary};
+use casemate_core::finding::{Finding, Summary, Verdict};
 use casemate_isolation::report::Standing;
 use serde::{Deserialize, Serialize};
 
@@ -167,11 +167,23 @@ async fn probe(context: &Context<'_>, arguments: &Arguments) -> Result<Report, F
 
 fn sum(stages: &[StageReport]) -> ProbeSummary {
     let summary = Summary::of(stages.iter().flat_map(|stage| &stage.findings));
-    let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    fn count(number: impl TryInto<u32>) -> u32 {
+        number.try_into().unwrap_or(u32::MAX)
+    }
     ProbeSummary {
         checks: count(summary.checks),
         blocked: count(summary.blocked),
         open: count(summary.open),
+        expected_open: count(
+            stages
+                .iter()
+                .flat_map(|stage| &stage.findings)
+                .filter(|finding| {
+                    finding.verdict == Verdict::Open
+                        && Standing::of(finding) == Standing::ExpectedOpen
+                })
+                .count(),
+        ),
         inconclusive: count(summary.inconclusive),
         not_applicable: count(summary.not_applicable),
     }

@@ -208,8 +208,11 @@ fn judge(
                 .fix("keep this record as evidence, and ask who could write to the node's state"))
         }
         Ok(None) => {
-            context.output.say("the record is empty");
-            Ok(Exit::Held)
+            // Nothing was verified, which is not the same as that it held.
+            context
+                .output
+                .say("no receipts: there is nothing to verify yet");
+            Ok(Exit::Unclear)
         }
         Ok(Some(head)) => {
             if !context.output.json() {

@@ -79,10 +79,9 @@ fn print(context: &Context<'_>, status: &v1::Status) -> Result<(), Failure> {
                 stage.gate.refused.to_string(),
                 stage.gate.in_flight.to_string(),
                 stage.restarts.to_string(),
-                stage.probe.map_or_else(
-                    || "-".to_owned(),
-                    |probe| format!("{} of {} blocked", probe.blocked, probe.checks),
-                ),
+                stage
+                    .probe
+                    .map_or_else(|| "-".to_owned(), |probe| probed(&probe)),
                 stage.listens.join(" "),
             ]);
             if !stage.message.is_empty() {
@@ -115,6 +114,22 @@ fn print(context: &Context<'_>, status: &v1::Status) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What the last probe found, all checks accounted for.
+fn probed(probe: &v1::ProbeSummary) -> String {
+    let open = probe.open.saturating_sub(probe.expected_open);
+    let verdict = if open > 0 {
+        format!("{open} OPEN")
+    } else if probe.inconclusive > 0 {
+        format!("{} could not tell", probe.inconclusive)
+    } else {
+        "held".to_owned()
+    };
+    format!(
+        "{verdict}: {} blocked, {} open by argument, {} not applicable",
+        probe.blocked, probe.expected_open, probe.not_applicable
+    )
+}
+
 const fn state(state: LaunchState) -> &'static str {
     match state {
         LaunchState::Requested => "requested",
@@ -135,5 +150,28 @@ const fn phase(phase: Phase) -> &'static str {
         Phase::Warm => "warm",
         Phase::Serve => "serve",
         Phase::Drain => "drain",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_check_of_a_probe_is_accounted_for() {
+        let mut probe = v1::ProbeSummary {
+            checks: 107,
+            blocked: 97,
+            open: 5,
+            expected_open: 5,
+            inconclusive: 0,
+            not_applicable: 5,
+        };
+        assert_eq!(
+            probed(&probe),
+            "held: 97 blocked, 5 open by argument, 5 not applicable"
+        );
+        probe.open = 6;
+        assert!(probed(&probe).starts_with("1 OPEN: "));
     }
 }

@@ -2,6 +2,8 @@
 
 mod inspect;
 
+pub(super) use inspect::claims;
+
 use casemate_api::issuer::{TokenResponse, names};
 use casemate_core::name::{ModelVersion, Name};
 use casemate_core::spiffe::SpiffeId;

@@ -1,9 +1,11 @@
 //! `casemate up`: checks an enclosure file here, then asks the daemon to run it.
 
+mod files;
+
 use std::path::{Path, PathBuf};
 
 use casemate_api::v1;
-use casemate_core::enclosure::{self, Enclosure, Source};
+use casemate_core::enclosure::{self, Enclosure, Mentioned, Source};
 
 use super::{Context, read_named_text};
 use crate::exit::{Exit, Failure};
@@ -23,7 +25,7 @@ pub(crate) struct Arguments {
     /// The enclosure file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Only checks the file and shows what it allows.
+    /// Only checks the file and the paths that it names, and shows what it allows.
     #[arg(long)]
     dry_run: bool,
 }
@@ -31,7 +33,14 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(context: &Context<'_>, arguments: Arguments) -> Result<Exit, Failure> {
     let text = read_named_text(&arguments.file, MAX_FILE)?;
     let shown = arguments.file.display().to_string();
-    let enclosure = match enclosure::parse(&shown, &text) {
+    // The daemon looks for itself, with the rights of whoever asks.
+    let look = |mentioned: &Mentioned| {
+        arguments
+            .dry_run
+            .then(|| files::trouble_at(mentioned))
+            .flatten()
+    };
+    let enclosure = match enclosure::parse_and_look(&shown, &text, &look) {
         Ok(enclosure) => enclosure,
         Err(found) => {
             if context.output.json() {
@@ -137,11 +146,36 @@ fn describe(context: &Context<'_>, enclosure: &Enclosure) -> Result<Exit, Failur
     context
         .output
         .data(&format!("{}\n{}", stages.text(), flows.text()))?;
+    for closed in closed_classes(enclosure) {
+        context.output.say(&closed);
+    }
     context.output.say(&format!(
         "{} has no mistakes; nothing was started. All that is not a flow is refused.",
         enclosure.name
     ));
     Ok(Exit::Held)
+}
+
+/// The classes that a flow grants and that open nothing yet, each said once.
+fn closed_classes(enclosure: &Enclosure) -> Vec<String> {
+    let mut said = Vec::new();
+    for flow in &enclosure.flows {
+        let Some(target) = enclosure.stage(&flow.to) else {
+            continue;
+        };
+        let closed = flow.routes.iter();
+        let closed = closed.filter(|class| !target.profile.is_verified(class));
+        said.extend(closed.map(|class| {
+            format!(
+                "`{class}` of stage `{}` is declared, closed until verified on your server: nobody has \
+                 seen a route of profile `{}` in that class answer, so calls are refused",
+                target.name, target.profile.id
+            )
+        }));
+    }
+    said.sort();
+    said.dedup();
+    said
 }
 
 /// How long ago something was, for tables.
@@ -150,3 +184,6 @@ pub(super) fn ago(since: u64) -> String {
 }
 
 const MAX_FILE: u64 = 1024 * 1024;
+
+#[cfg(test)]
+mod tests;

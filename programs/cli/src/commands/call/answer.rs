@@ -7,6 +7,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 
+use super::refusals;
 use crate::commands::Context;
 use crate::exit::{Exit, Failure};
 use crate::http::collect;
@@ -30,6 +31,7 @@ struct Refusal {
 pub(super) async fn print(
     context: &Context<'_>,
     peer: &SpiffeId,
+    ticket: &str,
     response: Response<Incoming>,
     stream: bool,
     raw: bool,
@@ -37,7 +39,7 @@ pub(super) async fn print(
     let status = response.status();
     if let Some(code) = refusal_code(response.headers()) {
         let body = collect(response, MAX_REFUSAL).await.unwrap_or_default();
-        return refused(context, peer, status, code, &body);
+        return refused(context, peer, ticket, status, code, &body);
     }
     let sse = is_sse(response.headers());
     if stream && !sse && status.is_success() {
@@ -73,6 +75,7 @@ fn is_sse(headers: &HeaderMap) -> bool {
 fn refused(
     context: &Context<'_>,
     peer: &SpiffeId,
+    ticket: &str,
     status: StatusCode,
     code: String,
     body: &[u8],
@@ -87,6 +90,9 @@ fn refused(
         context.output.value(&refusal)?;
     }
     context.output.say(&words(&refusal));
+    if let Some(fix) = refusals::way_out(&refusal.code, ticket) {
+        context.output.say(&format!("  fix: {fix}"));
+    }
     Ok(Exit::Found)
 }
 

@@ -71,9 +71,10 @@ async fn log_in(scene: &Scene, issuer: &str) -> Result<Exit, Failure> {
     std::fs::write(&token, format!("{ID_TOKEN}\n")).expect("is written");
     std::fs::write(&bundle, scene.bundle_pem()).expect("is written");
     let arguments = Arguments {
-        token_file: token,
+        token_file: Some(token),
         issuer: Some(issuer.to_owned()),
         bundle: Some(bundle),
+        export: None,
     };
     Box::pin(run(&scene.context(), arguments)).await
 }
@@ -88,6 +89,33 @@ async fn a_login_keeps_a_certificate_for_a_key_made_here() {
     assert_eq!(login.id_token.expose(), ID_TOKEN);
     let key = KeyPair::from_pem(login.key_pem.expose()).expect("a key");
     assert!(Svid::from_pem(&login.chain_pem, key).is_ok());
+}
+
+#[tokio::test]
+async fn an_exported_login_is_what_was_kept_and_private() {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let scene = Arc::new(Scene::new());
+    let url = serve(&scene, scene.domain.user("idp", "ada").expect("an id")).await;
+    log_in(&scene, &url).await.expect("is accepted");
+    let directory = scene.path("pem");
+    let arguments = Arguments {
+        token_file: None,
+        issuer: None,
+        bundle: None,
+        export: Some(directory.clone()),
+    };
+    let exit = Box::pin(run(&scene.context(), arguments)).await;
+    assert_eq!(exit.expect("is written"), Exit::Held);
+    let read = |name: &str| std::fs::read_to_string(directory.join(name)).expect("is there");
+    let key = KeyPair::from_pem(&read("key.pem")).expect("a key");
+    assert!(Svid::from_pem(&read("chain.pem"), key).is_ok());
+    assert_eq!(read("trust-bundle.pem"), scene.bundle_pem());
+    let mode = |name: &str| {
+        let found = std::fs::metadata(directory.join(name)).expect("is there");
+        found.mode() & 0o777
+    };
+    assert_eq!((mode("key.pem"), mode("")), (0o600, 0o700));
 }
 
 #[tokio::test]
@@ -117,9 +145,10 @@ async fn a_file_that_holds_no_token_is_a_mistake() {
     let token_file = scene.path("token");
     std::fs::write(&token_file, "not a token").expect("is written");
     let arguments = Arguments {
-        token_file,
+        token_file: Some(token_file),
         issuer: None,
         bundle: None,
+        export: None,
     };
     let failure = Box::pin(run(&scene.context(), arguments))
         .await

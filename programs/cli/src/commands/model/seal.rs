@@ -100,8 +100,9 @@ pub(super) fn run(context: &Context<'_>, arguments: &Seal) -> Result<Exit, Failu
             summary.signer,
         ))?;
         context.output.say(&format!(
-            "{} files, {}, at {}",
+            "{} {}, {}, at {}",
             summary.files,
+            if summary.files == 1 { "file" } else { "files" },
             size(summary.bytes),
             rate(summary.bytes, start.elapsed())
         ));

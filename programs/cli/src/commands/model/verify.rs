@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use casemate_core::name::ModelVersion;
+use casemate_weights::bundle::BundleError;
 use casemate_weights::digest::Digest;
+use casemate_weights::format::header::HeaderError;
 use casemate_weights::key_release::unwrap;
 use casemate_weights::open::{Depth, check};
 use casemate_weights::signing::{PublicKey, load_public};
 use casemate_weights::unlock::{OpenedModel, unlock};
-use casemate_weights::verify::{Expectation, VerifiedModel, verify};
+use casemate_weights::verify::{Expectation, VerifiedModel, VerifyModelError, verify};
 
 use super::advance;
 use crate::commands::Context;
@@ -113,7 +115,18 @@ pub(super) fn verified(directory: &Path, expected: &Expected) -> Result<Verified
         root_digest: expected.root_digest,
         minimum_epoch: expected.minimum_epoch,
     };
-    verify(directory, &expectation).map_err(|error| Failure::of(Exit::Found, &error))
+    verify(directory, &expectation).map_err(|error| {
+        let failure = Failure::of(Exit::Found, &error);
+        match &error {
+            VerifyModelError::Header(HeaderError::Bundle(BundleError::UnknownSigner { .. })) => failure.fix(
+                "give the public key of whoever sealed it with --signer, if you trust it; `casemate model inspect` shows which key it claims",
+            ),
+            VerifyModelError::OtherModel { .. } | VerifyModelError::OtherDigest { .. } => {
+                failure.fix("name the sealed directory of the model that you expect")
+            }
+            _ => failure,
+        }
+    })
 }
 
 /// The model, opened with the keys in `identity`.

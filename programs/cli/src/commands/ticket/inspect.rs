@@ -9,7 +9,7 @@ use casemate_identity::svid::{KeyPair, Svid};
 
 use crate::commands::{Context, now, read_named_text};
 use crate::exit::{Exit, Failure};
-use crate::home::Login;
+use crate::home::{Login, SavedTicket};
 use crate::output::{Table, span};
 use crate::stage::StageName;
 
@@ -19,11 +19,12 @@ use crate::stage::StageName;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
+  casemate ticket inspect                  the only one that you saved
   casemate ticket inspect redact
   casemate ticket inspect --token-file ticket.jwt")]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 pub(crate) struct Inspect {
-    /// The stage whose saved ticket to show.
+    /// The stage whose saved ticket to show; not needed while only one is saved.
     #[arg(value_name = "STAGE")]
     stage: Option<StageName>,
     /// A file with a ticket; `-` reads standard input.
@@ -44,9 +45,26 @@ pub(super) async fn run(context: &Context<'_>, arguments: Inspect) -> Result<Exi
             })?;
             saved.ticket.expose().to_owned()
         }
-        (None, None) => return Err(Failure::usage("name a stage or a file")),
+        (None, None) => only(context.home.tickets())?.ticket.expose().to_owned(),
     };
     print(context, text.trim(), login.ok().as_ref())
+}
+
+/// The ticket that is meant when none is named.
+fn only(mut saved: Vec<SavedTicket>) -> Result<SavedTicket, Failure> {
+    let stages: Vec<String> = saved
+        .iter()
+        .filter_map(|ticket| ticket.stage_id.as_stage())
+        .map(|(enclosure, stage)| format!("{enclosure}/{stage}"))
+        .collect();
+    match (saved.pop(), saved.is_empty()) {
+        (Some(one), true) => Ok(one),
+        (Some(_), false) => Err(Failure::usage("several tickets are saved")
+            .fix(format!("name one of {}", stages.join(", ")))),
+        (None, _) => {
+            Err(Failure::found("no ticket was saved").fix("casemate ticket exchange --stage STAGE"))
+        }
+    }
 }
 
 /// Prints the claims; whether the ticket can be used now, by this login.
@@ -122,7 +140,7 @@ pub(super) fn print(
 }
 
 /// The claims of a ticket, unverified: good for showing, never for deciding.
-fn claims(ticket: &str) -> Option<TicketClaims> {
+pub(in crate::commands) fn claims(ticket: &str) -> Option<TicketClaims> {
     if ticket.len() > MAX_TOKEN_BYTES {
         return None;
     }
