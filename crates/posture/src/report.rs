@@ -11,7 +11,7 @@ use crate::rule::{Finding, Severity};
 use crate::suppress::{Baseline, By, Suppressions};
 
 mod build;
-mod clean;
+pub(crate) mod clean;
 mod html;
 mod json;
 mod junit;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::{Flow, Graph, Party, Purpose, Standing, port_text};
+use crate::report::clean::markup;
 
 /// The picture as one SVG text, readable in light and dark, with a title on every line for those who hear it.
 #[must_use]
@@ -33,7 +34,7 @@ pub fn html(graph: &Graph<'_>) -> String {
     for (row, flow) in table.zip(&graph.flows) {
         let cells: String = row
             .iter()
-            .map(|cell| format!("<td>{}</td>", escape(cell)))
+            .map(|cell| format!("<td>{}</td>", markup(cell)))
             .collect();
         let place = format!(
             "{}:{}",
@@ -44,7 +45,7 @@ pub fn html(graph: &Graph<'_>) -> String {
             rows,
             "<tr class=\"{}\">{cells}<td><code>{}</code></td></tr>",
             flow.standing.as_str(),
-            escape(&place)
+            markup(&place)
         );
     }
     let header: String = header
@@ -57,7 +58,7 @@ pub fn html(graph: &Graph<'_>) -> String {
          <meta name=\"viewport\" content=\"width=device-width\"><style>{PAGE}</style></head><body>\n\
          <h1>Who may reach whom</h1><p>{summary}</p>\n<div class=\"picture\">{picture}</div>\n\
          <table><thead><tr>{header}<th scope=\"col\">where</th></tr></thead><tbody>\n{rows}</tbody></table>\n</body></html>\n",
-        summary = escape(&summary(graph)),
+        summary = markup(&summary(graph)),
         picture = svg(graph),
     )
 }
@@ -229,7 +230,7 @@ fn line(
         "<g class=\"{}\"><path d=\"M{start_x} {start_y} C{} {start_y} {second_x} {end_y} {end_x} {end_y}\"/><circle cx=\"{end_x}\" cy=\"{end_y}\" r=\"3.5\"/><title>{}</title></g>",
         line.standing.as_str(),
         start_x + bend,
-        escape(&titles.join("\n"))
+        markup(&titles.join("\n"))
     );
     let mut labels: Vec<String> = line.flows.iter().map(|flow| label(flow)).collect();
     labels.sort();
@@ -244,7 +245,7 @@ fn line(
         text,
         "<text class=\"label\" x=\"{x}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>",
         y.saturating_sub(4),
-        escape(&labels.join(", "))
+        markup(&labels.join(", "))
     );
 }
 
@@ -278,29 +279,9 @@ fn node(text: &mut String, title: &str, party: &Party, spot: Spot) {
         spot.height,
         spot.x + 12,
         spot.y + spot.height / 2 + 5,
-        escape(&shown),
-        escape(title)
+        markup(&shown),
+        markup(title)
     );
-}
-
-/// A text from a document inside markup: what it could end or hide is written out or left out.
-pub(crate) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => escaped.push('\u{fffd}'),
-            other if other.is_control() && other != '\n' && other != '\t' => {
-                escaped.push('\u{fffd}')
-            }
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }
 
 const WIDTH: usize = 1180;

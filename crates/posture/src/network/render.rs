@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::{Door, Walls};
+use crate::report::clean::line;
 
 /// Whose policies are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,14 +82,7 @@ fn reasons(text: &mut String, indent: usize, door: &Door) {
 
 /// A text from a document inside a comment: one line, nothing that moves the cursor.
 fn clean(text: &str) -> String {
-    text.chars()
-        .map(|character| {
-            let moves = character.is_control()
-                || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}' | '\u{85}');
-            if moves { ' ' } else { character }
-        })
-        .take(300)
-        .collect()
+    line(text).chars().take(300).collect()
 }
 
 /// A text from a document as a YAML value that means nothing else: in quotes unless it is plainly a name.

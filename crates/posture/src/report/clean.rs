@@ -16,7 +16,7 @@ pub fn visible(text: &str) -> String {
 }
 
 /// The same on one line.
-pub(super) fn line(text: &str) -> String {
+pub(crate) fn line(text: &str) -> String {
     text.chars()
         .map(|character| match character {
             '\n' | '\t' | '\r' => ' ',
@@ -35,7 +35,7 @@ pub(super) fn hides(character: char) -> bool {
 }
 
 /// Text for XML and HTML, inside elements and quoted attributes.
-pub(super) fn markup(text: &str) -> String {
+pub(crate) fn markup(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
