@@ -111,6 +111,20 @@ fn every_mistake_is_shown_at_once_with_its_place_and_fix() {
 }
 
 #[test]
+fn a_tab_and_a_directory_that_is_hidden_say_the_way_out() {
+    let help = |from: &str, to: &str| {
+        let text = CHAT.replacen(from, to, 1);
+        let found = parse("chat.yaml", &text).expect_err("is refused");
+        found.list()[0].help.clone().unwrap_or_default()
+    };
+    assert_eq!(
+        help("spec:\n  trustDomain", "spec:\n\ttrustDomain"),
+        "indent with spaces"
+    );
+    assert!(help("/opt/llama]", "/tmp/llama]").contains("to `/opt`"));
+}
+
+#[test]
 fn one_wrong_name_is_one_mistake() {
     one("to: infer", "to: infre", "there is no stage `infre`");
     one(
