@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use casemate_testkit::{Person, needs_host, wait_for};
+use casemate_testkit::{Person, StandIn, needs_host, wait_for};
 use serde_json::Value;
 
 use crate::scene::{Scene, code};
@@ -33,6 +33,52 @@ fn somebody_of_another_group_gets_no_ticket() {
     let scene = Scene::start("answer").unwrap();
     let guest = Person::log_in(&scene.node, &scene.provider, "guest", &["visitors"]).unwrap();
     assert!(guest.ticket(&scene.node, "server", &[]).is_err());
+}
+
+#[test]
+fn the_guides_program_calls_with_an_exported_login_and_knows_the_gate() {
+    needs_host!();
+    let scene = Scene::start("answer").unwrap();
+    let directory = scene.node.path("program");
+    let pem = directory.join("pem");
+    let mut export = scene.person.casemate(&scene.node);
+    export.args(["login", "--export"]).arg(&pem);
+    assert!(export.status().unwrap().success());
+    std::fs::write(pem.join("ticket"), &scene.ticket).unwrap();
+    let guide = include_str!("../../../docs/guide/call-from-a-program.md");
+    let program = guide.split("```python\n").nth(1).unwrap();
+    let program = program.split("```").next().unwrap();
+    std::fs::write(directory.join("call.py"), program).unwrap();
+
+    let call = |stage_id: &str| {
+        let output = std::process::Command::new("python3")
+            .current_dir(&directory)
+            .arg("call.py")
+            .arg(scene.stand_in.gate().ip().to_string())
+            .arg(scene.stand_in.gate().port().to_string())
+            .args([stage_id, "/v1/chat/completions"])
+            .arg(StandIn::question(false).to_string())
+            .output()
+            .unwrap();
+        let words = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&words).into_owned(),
+        )
+    };
+    let (answered, words) = call(StandIn::stage_id());
+    assert!(answered && words.contains("chat.completion"), "{words}");
+    // Vouched for by the same trust bundle, and another stage: nothing is sent to it.
+    let (answered, words) = call("spiffe://example.internal/enclosure/stand-in/stage/other");
+    assert!(!answered && words.contains("this is not"), "{words}");
+    // What the guide says of curl is so: it does not know the gate by its chain and address alone.
+    let curl = std::process::Command::new("curl")
+        .current_dir(&directory)
+        .args(["--silent", "--cacert", "pem/trust-bundle.pem"])
+        .args(["--cert", "pem/chain.pem", "--key", "pem/key.pem"])
+        .arg(format!("https://{}/health", scene.stand_in.gate()))
+        .status();
+    assert!(curl.is_ok_and(|status| status.code() == Some(60)));
 }
 
 #[test]
