@@ -101,7 +101,7 @@ impl Workshop {
         drop(self);
         narrator.say(&format!(
             "\nthe OpenID provider ended; {directory} is kept\n\
-             go on:        cargo xtask try\n\
+             go on:        cargo xtask try {directory}\n\
              be rid of it: casemate down chat, end casemated, and rm -r {directory}"
         ));
     }
@@ -128,7 +128,7 @@ fn check(directory: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot look into `{}`", directory.display()))?;
     if entries.next().is_some() {
         bail!(
-            "`{}` holds files that are not of ours; name another directory",
+            "`{}` holds files that are not ours; name another directory",
             directory.display()
         );
     }
