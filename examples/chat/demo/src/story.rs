@@ -42,7 +42,7 @@ impl Stop {
 /// How it ended.
 pub(crate) enum End {
     /// To the end, with what was seen.
-    Told(Summary),
+    Told(Box<Summary>),
     /// Early, as somebody wished; what is still there all the same.
     Interrupted(Vec<String>),
 }
@@ -77,7 +77,7 @@ pub(crate) fn tell(narrator: Narrator, stop: &Stop) -> anyhow::Result<End> {
     for leftover in &summary.leftovers {
         narrator.say(&format!("left over: {leftover}"));
     }
-    Ok(End::Told(summary))
+    Ok(End::Told(Box::new(summary)))
 }
 
 /// From the keys to `casemate down`.
