@@ -28,17 +28,36 @@ pub fn add_all(corpus: &mut Corpus, paths: &[PathBuf]) {
     let found = walk::walk(corpus, paths);
     texts::read(corpus, &found.texts, started);
     for path in &found.models {
+        if is_late(corpus, path, started) {
+            continue;
+        }
         crate::model::read(corpus, path);
     }
     for path in &found.model_files {
         crate::model::read_file(corpus, path);
     }
     for directory in kustomize::roots(&found.kustomizations) {
+        if is_late(corpus, &directory, started) {
+            continue;
+        }
         kustomize::render(corpus, &directory);
     }
     for path in &found.images {
         image::read(corpus, path, started);
     }
+}
+
+/// Whether there is no time left for `path`, which is said then.
+fn is_late(corpus: &mut Corpus, path: &Path, started: Instant) -> bool {
+    let is_late = started.elapsed() > texts::MAX_TIME;
+    if is_late {
+        let message = format!(
+            "not read: the scan has taken more than {} seconds",
+            texts::MAX_TIME.as_secs()
+        );
+        refuse(corpus, &path.display().to_string(), &message);
+    }
+    is_late
 }
 
 /// Reads standard input, or anything else that is one text: manifests, a compose file, lines of a shell.

@@ -18,12 +18,25 @@ use self::variables::environment;
 
 /// The resources of one document: itself, or the members of a list.
 pub(crate) fn resources<'tree>(document: &'tree Node, into: &mut Vec<Resource<'tree>>) {
-    let Some(kind) = document.text_at("kind") else {
-        return;
+    resources_of(document, None, into);
+}
+
+/// The same for a member of a list: one that names no kind is of the kind that the list is of.
+fn resources_of<'tree>(
+    document: &'tree Node,
+    list: Option<(&'tree str, &'tree str)>,
+    into: &mut Vec<Resource<'tree>>,
+) {
+    let version = document.text_at("apiVersion");
+    let (kind, version) = match (document.text_at("kind"), list) {
+        (Some(kind), _) => (kind, version.unwrap_or("")),
+        (None, Some((kind, of_list))) => (kind, version.unwrap_or(of_list)),
+        (None, None) => return,
     };
     if kind == "List" || (kind.ends_with("List") && !document.list("items").is_empty()) {
+        let one = kind.strip_suffix("List").filter(|one| !one.is_empty());
         for item in document.list("items") {
-            resources(item, into);
+            resources_of(item, one.map(|kind| (kind, version)), into);
         }
         return;
     }
@@ -31,7 +44,7 @@ pub(crate) fn resources<'tree>(document: &'tree Node, into: &mut Vec<Resource<'t
     let text = |key: &str| metadata.and_then(|metadata| metadata.text_at(key));
     into.push(Resource {
         kind,
-        api_version: document.text_at("apiVersion").unwrap_or(""),
+        api_version: version,
         namespace: text("namespace"),
         name: text("name").or_else(|| text("generateName")).unwrap_or("?"),
         place: document.place,

@@ -1,11 +1,14 @@
 //! The whole way: texts in, findings out.
 
+use std::time::{Duration, Instant};
+
 use crate::catalogue;
 use crate::compose;
 use crate::estate::{Document, Estate, Kind};
 use crate::place::{FileId, Files, Place};
 use crate::rule::{Case, Check, Finding, NotEvaluable, Rule, Sink};
-use crate::yaml;
+use crate::workload::Workload;
+use crate::yaml::{self, ReadYamlError};
 
 /// What was read and could be understood.
 #[derive(Debug, Default)]
@@ -43,6 +46,7 @@ impl Corpus {
         for root in stream.documents {
             self.add_document(Document::of(file, root));
         }
+        self.doubt(file, stream.doubts, stream.doubled);
         if let Some(error) = stream.error {
             if text.contains("{{") {
                 self.not_evaluable.push(NotEvaluable {
@@ -62,6 +66,28 @@ impl Corpus {
             }
         }
         file
+    }
+
+    /// Notes what other readers may read in a file: something else, or the same for all but one.
+    pub(crate) fn doubt(
+        &mut self,
+        file: FileId,
+        doubts: Vec<ReadYamlError>,
+        doubled: Vec<ReadYamlError>,
+    ) {
+        let name = self.files.name(file).to_owned();
+        self.errors.extend(doubts.into_iter().map(|one| ReadError {
+            file: name.clone(),
+            place: one.place,
+            message: one.message,
+        }));
+        self.not_evaluable
+            .extend(doubled.into_iter().map(|one| NotEvaluable {
+                rule: None,
+                place: one.place,
+                resource: String::new(),
+                message: one.message,
+            }));
     }
 
     /// Takes a document; one of no known kind is said.
@@ -106,14 +132,39 @@ pub struct Judgement {
     pub findings: Vec<Finding>,
     /// What could not be told.
     pub not_evaluable: Vec<NotEvaluable>,
+    /// Why not everything was judged; none when everything was.
+    pub stopped: Option<String>,
+}
+
+impl Judgement {
+    /// Whether there is still room and time; says why when there is not.
+    fn goes_on(&mut self, started: Instant) -> bool {
+        if self.stopped.is_some() {
+            return false;
+        }
+        if self.findings.len() + self.not_evaluable.len() > MAX_TOLD {
+            self.stopped = Some(format!(
+                "not everything was judged: there is more than {MAX_TOLD} to say; scan it in parts"
+            ));
+        } else if started.elapsed() > MAX_TIME {
+            self.stopped = Some(format!(
+                "not everything was judged: it has taken more than {} seconds; scan it in parts",
+                MAX_TIME.as_secs()
+            ));
+        }
+        self.stopped.is_none()
+    }
 }
 
 /// Judges everything in `estate` by every rule.
 #[must_use]
 pub fn judge(estate: &Estate<'_>) -> Judgement {
+    let started = Instant::now();
     let mut judgement = Judgement::default();
     for rule in catalogue::all() {
-        judge_by(rule, estate, &mut judgement);
+        if judgement.goes_on(started) {
+            judge_by(rule, estate, &mut judgement, started);
+        }
     }
     judgement.findings.sort_by(|one, other| {
         (one.place, one.rule, &one.subject).cmp(&(other.place, other.rule, &other.subject))
@@ -127,37 +178,57 @@ pub fn judge(estate: &Estate<'_>) -> Judgement {
     judgement
 }
 
-fn judge_by(rule: &'static Rule, estate: &Estate<'_>, into: &mut Judgement) {
-    let mut sink = Sink::new(rule, &mut into.findings, &mut into.not_evaluable);
+fn judge_by(rule: &'static Rule, estate: &Estate<'_>, into: &mut Judgement, started: Instant) {
     for check in rule.checks {
+        // Looked at after each workload: one has a bounded number of containers worth speaking of.
+        if let Check::Container(_) | Check::Workload(_) = check {
+            for workload in &estate.workloads {
+                if !into.goes_on(started) {
+                    return;
+                }
+                by_workload(rule, check, workload, estate, into);
+            }
+            continue;
+        }
+        let mut sink = Sink::new(rule, &mut into.findings, &mut into.not_evaluable);
         match check {
-            Check::Container(look) => {
-                for workload in &estate.workloads {
-                    for container in &workload.containers {
-                        sink.about(format!("{}/{}", workload.resource.title(), container.name));
-                        let case = Case {
-                            container,
-                            workload,
-                            estate,
-                        };
-                        look(&case, &mut sink);
-                    }
-                }
-            }
-            Check::Workload(look) => {
-                for workload in &estate.workloads {
-                    sink.about_resource(&workload.resource);
-                    look(workload, estate, &mut sink);
-                }
-            }
             Check::Estate(look) => {
                 sink.about("");
                 look(estate, &mut sink);
             }
+            Check::Container(_) | Check::Workload(_) => {}
             Check::Image(look) => each(Kind::ImageConfiguration, estate, *look, &mut sink),
             Check::Toolkit(look) => each(Kind::Toolkit, estate, *look, &mut sink),
             Check::Model(look) => each(Kind::Model, estate, *look, &mut sink),
         }
+    }
+}
+
+fn by_workload(
+    rule: &'static Rule,
+    check: &Check,
+    workload: &Workload<'_>,
+    estate: &Estate<'_>,
+    into: &mut Judgement,
+) {
+    let mut sink = Sink::new(rule, &mut into.findings, &mut into.not_evaluable);
+    match check {
+        Check::Container(look) => {
+            for container in &workload.containers {
+                sink.about(format!("{}/{}", workload.resource.title(), container.name));
+                let case = Case {
+                    container,
+                    workload,
+                    estate,
+                };
+                look(&case, &mut sink);
+            }
+        }
+        Check::Workload(look) => {
+            sink.about_resource(&workload.resource);
+            look(workload, estate, &mut sink);
+        }
+        Check::Estate(_) | Check::Image(_) | Check::Toolkit(_) | Check::Model(_) => {}
     }
 }
 
@@ -167,3 +238,7 @@ fn each(kind: Kind, estate: &Estate<'_>, look: fn(&Document, &mut Sink<'_>), sin
         look(document, sink);
     }
 }
+
+// A thousand manifests have some ten thousand.
+const MAX_TOLD: usize = 50_000;
+const MAX_TIME: Duration = Duration::from_secs(120);

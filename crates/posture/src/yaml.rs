@@ -5,12 +5,17 @@
 //! number of documents are bounded. A mistake ends one document's reading, not the scan: the documents before it stay.
 
 use std::cell::Cell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 
 use crate::node::{Entry, Node, Style, Value};
 use crate::place::{FileId, Place};
+
+mod readers;
+
+use self::readers::Merge;
 
 /// What a file had in it.
 #[derive(Debug, Default)]
@@ -19,6 +24,34 @@ pub struct Stream {
     pub documents: Vec<Node>,
     /// Why reading stopped early.
     pub error: Option<ReadYamlError>,
+    /// Where other readers may read something else than is read here.
+    pub doubts: Vec<ReadYamlError>,
+    /// Keys that stand there twice: the last one counts, and the others mislead.
+    pub doubled: Vec<ReadYamlError>,
+}
+
+/// How many values are still read, for all files of a scan together.
+#[derive(Debug)]
+pub(crate) struct Budget(AtomicUsize);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(AtomicUsize::new(MAX_VALUES))
+    }
+}
+
+impl Budget {
+    /// Takes some of it, when there is as much.
+    fn take(&self, values: usize) -> bool {
+        let take = |left: usize| left.checked_sub(values);
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .is_ok()
+    }
+
+    fn give_back(&self, values: usize) {
+        self.0.fetch_add(values, Ordering::Relaxed);
+    }
 }
 
 /// Why a file could not be read to its end.
@@ -34,6 +67,12 @@ pub struct ReadYamlError {
 /// Reads every document of `text`.
 #[must_use]
 pub fn read(file: FileId, text: &str) -> Stream {
+    read_within(file, text, &Budget::default())
+}
+
+/// The same, with a bound that holds for several files.
+#[must_use]
+pub(crate) fn read_within(file: FileId, text: &str, budget: &Budget) -> Stream {
     let mut stream = Stream::default();
     if text.len() > MAX_BYTES {
         let message = format!(
@@ -51,42 +90,70 @@ pub fn read(file: FileId, text: &str) -> Stream {
         });
         return stream;
     }
-    let (documents, error) = parse(file, text, text);
-    stream = Stream { documents, error };
+    stream = parse(file, text, text, budget);
     // JSON writes characters beyond the first plane as two escapes, which YAML does not know.
     let halves = stream
         .error
         .as_ref()
         .is_some_and(|error| error.message.contains("invalid Unicode"));
     if halves && let Some(mended) = without_halves(text) {
-        let (documents, error) = parse(file, text, &mended);
-        stream = Stream { documents, error };
+        stream = parse(file, text, &mended, budget);
+    }
+    if let Some(at) = readers::foreign_line_end(text) {
+        let before = text.get(..at).unwrap_or("");
+        let line = before.matches('\n').count() + 1;
+        stream.doubts.push(ReadYamlError {
+            place: Place {
+                file,
+                line: u32::try_from(line).unwrap_or(u32::MAX),
+                column: 1,
+                ..Place::default()
+            },
+            message: "a character that ends a line for Kubernetes and for no other reader (NEL, LS or PS): \
+                      what stands behind it is read differently there; take it out or write it as an escape"
+                .to_owned(),
+        });
     }
     stream
 }
 
 /// Reads `shown`, which has the characters of `text` in the same places.
-fn parse(file: FileId, text: &str, shown: &str) -> (Vec<Node>, Option<ReadYamlError>) {
+fn parse(file: FileId, text: &str, shown: &str, budget: &Budget) -> Stream {
     let mut builder = Builder {
         file,
         lines: Lines::of(text),
         ..Builder::default()
     };
+    let error = build(&mut builder, shown, budget);
+    budget.give_back(builder.reserved.saturating_sub(builder.count));
+    Stream {
+        documents: builder.documents,
+        error,
+        doubts: builder.doubts,
+        doubled: builder.doubled,
+    }
+}
+
+/// Gives everything in `shown` to the builder; why it stopped early.
+fn build(builder: &mut Builder<'_>, shown: &str, budget: &Budget) -> Option<ReadYamlError> {
+    let file = builder.file;
     // The parser does not count a byte order mark, so it is not given one.
     let shown = shown.strip_prefix(BYTE_ORDER_MARK).unwrap_or(shown);
     for event in Parser::new_from_str(shown) {
         let step = match event {
-            Ok((event, span)) => builder.take(event, span),
+            Ok((event, span)) => builder
+                .take(event, span)
+                .and_then(|()| builder.reserve(span.start, budget)),
             Err(error) => Err(ReadYamlError {
                 place: builder.lines.place(file, *error.marker(), *error.marker()),
                 message: format!("this is not YAML: {}", error.info()),
             }),
         };
         if step.is_err() {
-            return (builder.documents, step.err());
+            return step.err();
         }
     }
-    (builder.documents, None)
+    None
 }
 
 /// The text with a sign of replacement for every escaped half of a character; none when it has no such half.
@@ -180,21 +247,34 @@ struct Builder<'text> {
     lines: Lines<'text>,
     open: Vec<Open>,
     documents: Vec<Node>,
-    /// Anchored values that are complete, with how many values they hold.
-    anchors: HashMap<usize, (Node, usize)>,
+    /// Anchored values that are complete, with how much they hold.
+    anchors: HashMap<usize, (Node, Size)>,
     /// How many values there are, those of aliases counted each time.
     count: usize,
+    /// How many bytes of text they have, those of aliases counted each time.
+    bytes: usize,
+    /// How many values of the budget were taken.
+    reserved: usize,
+    doubts: Vec<ReadYamlError>,
+    doubled: Vec<ReadYamlError>,
     /// Where the last word that belongs to a value ends.
     last_end: u32,
+}
+
+/// How much a value holds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
+    values: usize,
+    bytes: usize,
 }
 
 /// A collection whose end has not come yet.
 struct Open {
     node: Node,
-    key: Option<(Place, String)>,
+    key: Option<(Place, String, Style)>,
     anchor: usize,
-    count_before: usize,
-    merges: Vec<Node>,
+    before: Size,
+    merges: Vec<Merge>,
 }
 
 impl Builder<'_> {
@@ -213,32 +293,39 @@ impl Builder<'_> {
                 Ok(())
             }
             Event::Alias(anchor) => {
-                let Some((node, count)) = self.anchors.get(&anchor) else {
-                    let message =
-                        "an alias to a value that is not complete here: it would hold itself";
-                    return Err(self.error(place, message));
+                let incomplete =
+                    "an alias to a value that is not complete here: it would hold itself";
+                // Counted before it is copied: a long text may stand behind a thousand aliases.
+                let size = self.anchors.get(&anchor).map(|found| found.1);
+                self.bound(place, size.unwrap_or_default())?;
+                let Some((node, _)) = self.anchors.get(&anchor) else {
+                    return Err(self.error(place, incomplete));
                 };
-                let (mut node, count) = (node.clone(), *count);
+                let mut node = node.clone();
                 // A finding in an aliased value is shown where it is written, a bad alias where it is used.
                 if let Value::Scalar { .. } = node.value {
                     node.place = place;
                 }
-                self.bound(place, count)?;
-                self.put(node, 0, 0)
+                self.put(node, 0, Size::default())
             }
-            Event::Scalar(text, style, anchor, _tag) => {
+            Event::Scalar(text, style, anchor, tag) => {
                 let mut place = place;
                 place.end = self.scalar_end(place, &text, style);
                 self.last_end = place.end;
-                self.bound(place, 1)?;
+                let size = Size {
+                    values: 1,
+                    bytes: text.len(),
+                };
+                self.bound(place, size)?;
                 let style = match style {
                     ScalarStyle::Plain => Style::Plain,
                     ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => Style::Quoted,
                     ScalarStyle::Literal | ScalarStyle::Folded => Style::Block,
                 };
-                let text = text.into_owned();
+                let (text, style) = readers::tagged(tag.as_deref(), text.into_owned(), style)
+                    .map_err(|message| self.error(place, message))?;
                 let value = Value::Scalar { text, style };
-                self.put(Node { place, value }, anchor, 1)
+                self.put(Node { place, value }, anchor, size)
             }
             Event::SequenceStart(anchor, _tag) => {
                 let value = Value::Sequence {
@@ -260,9 +347,12 @@ impl Builder<'_> {
                 };
                 open.node.place.end = self.end_of(&open.node, place);
                 self.last_end = open.node.place.end;
-                merge(&mut open.node, open.merges);
-                let count = self.count.saturating_sub(open.count_before);
-                self.put(open.node, open.anchor, count)
+                self.settle(&mut open.node, open.merges);
+                let size = Size {
+                    values: self.count.saturating_sub(open.before.values),
+                    bytes: self.bytes.saturating_sub(open.before.bytes),
+                };
+                self.put(open.node, open.anchor, size)
             }
         }
     }
@@ -314,32 +404,99 @@ impl Builder<'_> {
         if self.open.len() >= MAX_DEPTH {
             return Err(self.error(node.place, &format!("more than {MAX_DEPTH} levels deep")));
         }
-        let count_before = self.count;
-        self.bound(node.place, 1)?;
+        let before = Size {
+            values: self.count,
+            bytes: self.bytes,
+        };
+        let size = Size {
+            values: 1,
+            bytes: 0,
+        };
+        self.bound(node.place, size)?;
         self.open.push(Open {
             node,
             key: None,
             anchor,
-            count_before,
+            before,
             merges: Vec::new(),
         });
         Ok(())
     }
 
-    fn bound(&mut self, place: Place, more: usize) -> Result<(), ReadYamlError> {
-        self.count = self.count.saturating_add(more);
+    /// Makes one value of equal keys and of merges, and tells what other readers would make of them.
+    fn settle(&mut self, node: &mut Node, mut merges: Vec<Merge>) {
+        let Value::Mapping { entries, .. } = &mut node.value else {
+            if let Value::Sequence { items, .. } = &mut node.value {
+                items.shrink_to_fit();
+            }
+            return;
+        };
+        let doubled = readers::last_of_equal_keys(entries);
+        if !doubled.is_empty() {
+            // What stood before a merge has moved together; counting all of it as before tells too much at worst.
+            merges
+                .iter_mut()
+                .for_each(|merge| merge.before = usize::MAX);
+        }
+        let contested = readers::merge(entries, merges);
+        entries.shrink_to_fit();
+        for (place, key) in doubled {
+            if self.doubled.len() < MAX_TOLD {
+                let message = format!(
+                    "`{key}` stands here twice or more: the last one counts for Kubernetes, and was judged; others refuse the file"
+                );
+                self.doubled.push(self.error(place, &message));
+            }
+        }
+        for (place, key) in contested {
+            if self.doubts.len() < MAX_TOLD {
+                let message = format!(
+                    "`{key}` stands before a `<<` that has it too: some readers take this one and Kubernetes takes the other; write `<<` first"
+                );
+                self.doubts.push(self.error(place, &message));
+            }
+        }
+    }
+
+    fn bound(&mut self, place: Place, more: Size) -> Result<(), ReadYamlError> {
+        self.count = self.count.saturating_add(more.values);
+        self.bytes = self.bytes.saturating_add(more.bytes);
         if self.count > MAX_VALUES {
             let message = format!("more than {MAX_VALUES} values, counting what aliases stand for");
+            return Err(self.error(place, &message));
+        }
+        if self.bytes > MAX_BYTES {
+            let message =
+                format!("more than {MAX_BYTES} bytes of text, counting what aliases stand for");
             return Err(self.error(place, &message));
         }
         Ok(())
     }
 
-    fn put(&mut self, node: Node, anchor: usize, count: usize) -> Result<(), ReadYamlError> {
+    /// Takes what was read from the budget, some ahead.
+    fn reserve(&mut self, at: Marker, budget: &Budget) -> Result<(), ReadYamlError> {
+        if self.count <= self.reserved {
+            return Ok(());
+        }
+        let needed = self.count - self.reserved;
+        let more = [needed.saturating_add(AHEAD), needed]
+            .into_iter()
+            .find(|more| budget.take(*more));
+        let Some(more) = more else {
+            let place = self.lines.place(self.file, at, at);
+            let message =
+                format!("more than {MAX_VALUES} values in all files together: scan them in parts");
+            return Err(self.error(place, &message));
+        };
+        self.reserved += more;
+        Ok(())
+    }
+
+    fn put(&mut self, node: Node, anchor: usize, size: Size) -> Result<(), ReadYamlError> {
         if anchor != 0 {
             // What an anchor keeps is a copy, so it counts too: nested anchors would add up to a square.
-            self.bound(node.place, count)?;
-            self.anchors.insert(anchor, (node.clone(), count));
+            self.bound(node.place, size)?;
+            self.anchors.insert(anchor, (node.clone(), size));
         }
         let Some(open) = self.open.last_mut() else {
             if self.documents.len() >= MAX_DOCUMENTS {
@@ -354,18 +511,22 @@ impl Builder<'_> {
         match &mut open.node.value {
             Value::Sequence { items, .. } => items.push(node),
             Value::Mapping { entries, .. } => match open.key.take() {
-                Some((_, key)) if key == "<<" => open.merges.push(node),
-                Some((place, key)) => entries.push(Entry {
+                // In quotes it is a key like any other.
+                Some((_, key, Style::Plain)) if key == "<<" => open.merges.push(Merge {
+                    source: node,
+                    before: entries.len(),
+                }),
+                Some((place, key, _)) => entries.push(Entry {
                     place,
                     key,
                     value: node,
                 }),
                 None => {
-                    let Value::Scalar { text, .. } = node.value else {
+                    let Value::Scalar { text, style } = node.value else {
                         let message = "a collection cannot be a key here";
                         return Err(self.error(node.place, message));
                     };
-                    open.key = Some((node.place, text));
+                    open.key = Some((node.place, text, style));
                 }
             },
             // `begin` opens nothing but sequences and mappings.
@@ -399,39 +560,15 @@ fn closing_quote(rest: &str, quote: char, escape: Option<char>) -> Option<usize>
     None
 }
 
-/// Puts in what `<<:` names: own members win, and earlier ones over later ones.
-fn merge(node: &mut Node, merges: Vec<Node>) {
-    let Value::Mapping { entries, .. } = &mut node.value else {
-        return;
-    };
-    if merges.is_empty() {
-        return;
-    }
-    let mut known: HashSet<String> = entries.iter().map(|entry| entry.key.clone()).collect();
-    for source in merges {
-        let sources = match source.value {
-            Value::Sequence { items, .. } => items,
-            Value::Mapping { .. } => vec![source],
-            Value::Scalar { .. } => Vec::new(),
-        };
-        for source in sources {
-            let Value::Mapping { entries: more, .. } = source.value else {
-                continue;
-            };
-            for entry in more {
-                if known.insert(entry.key.clone()) {
-                    entries.push(entry);
-                }
-            }
-        }
-    }
-}
-
 /// How much of one file is read: a cluster's whole `kubectl get -o yaml` fits.
 pub const MAX_BYTES: usize = 64 * 1024 * 1024;
 const BYTE_ORDER_MARK: char = '\u{feff}';
 const MAX_DEPTH: usize = 128;
-const MAX_VALUES: usize = 2_000_000;
+// Two hundred bytes each, about.
+const MAX_VALUES: usize = 1_000_000;
+// Values that are taken from the budget at once.
+const AHEAD: usize = 256;
+const MAX_TOLD: usize = 100;
 const MAX_DOCUMENTS: usize = 20_000;
 
 #[cfg(test)]

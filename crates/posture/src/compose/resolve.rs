@@ -218,6 +218,9 @@ impl Extender<'_, '_> {
         if let Some(error) = stream.error {
             return Err(error.message);
         }
+        if let Some(doubt) = stream.doubts.pop() {
+            return Err(doubt.message);
+        }
         let root = stream.documents.first_mut();
         let found = root.and_then(|root| {
             substitute(root);

@@ -1,7 +1,7 @@
 //! Files that a document names and that stand beside it: never outside of its folder, and never large.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
@@ -51,7 +51,7 @@ impl Beside {
             .as_deref()
             .ok_or("it was not among what was read")?;
         let path = inside(folder, name)?;
-        let file = File::open(&path).map_err(|error| reason(&error))?;
+        let file = super::texts::open(&path)?;
         let mut bytes = Vec::new();
         file.take(MAX_BYTES + 1)
             .read_to_end(&mut bytes)

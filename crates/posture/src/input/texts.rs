@@ -1,11 +1,14 @@
 //! Reads texts: many at once, each into the documents it holds.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
 
 use super::beside::Beside;
 use super::walk::{Text, reason};
@@ -14,7 +17,7 @@ use crate::estate::{Document, Kind};
 use crate::place::FileId;
 use crate::rule::NotEvaluable;
 use crate::scan::{Corpus, ReadError};
-use crate::yaml::{self, ReadYamlError, Stream};
+use crate::yaml::{self, Budget, ReadYamlError, Stream};
 use crate::{shell, toolkit};
 
 /// What a text is written in.
@@ -44,6 +47,7 @@ pub(super) fn read(corpus: &mut Corpus, files: &[Text], started: Instant) {
     let slots: Vec<Mutex<Option<Parsed>>> = files.iter().map(|_| Mutex::new(None)).collect();
     let next = AtomicUsize::new(0);
     let total = AtomicU64::new(0);
+    let budget = Budget::default();
     let work = || {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
@@ -51,7 +55,7 @@ pub(super) fn read(corpus: &mut Corpus, files: &[Text], started: Instant) {
                 return;
             };
             let id = FileId(first.saturating_add(u32::try_from(index).unwrap_or(u32::MAX)));
-            let parsed = parse(file, id, &total, started);
+            let parsed = parse(file, id, &total, &budget, started);
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(parsed);
         }
     };
@@ -92,7 +96,7 @@ pub(super) fn read(corpus: &mut Corpus, files: &[Text], started: Instant) {
     }
 }
 
-fn parse(file: &Text, id: FileId, total: &AtomicU64, started: Instant) -> Parsed {
+fn parse(file: &Text, id: FileId, total: &AtomicU64, budget: &Budget, started: Instant) -> Parsed {
     let failed = |message: String| Parsed {
         text: String::new(),
         form: Form::Yaml,
@@ -105,12 +109,10 @@ fn parse(file: &Text, id: FileId, total: &AtomicU64, started: Instant) -> Parsed
         );
         return failed(message);
     }
-    let text = File::open(&file.path)
-        .map_err(|error| reason(&error))
-        .and_then(|mut source| {
-            let length = source.metadata().map_err(|error| reason(&error))?.len();
-            take(&mut source, Some(length))
-        });
+    let text = open(&file.path).and_then(|mut source| {
+        let length = source.metadata().map_err(|error| reason(&error))?.len();
+        take(&mut source, Some(length))
+    });
     let text = match text {
         Ok(text) => text,
         Err(message) => return failed(message),
@@ -126,7 +128,7 @@ fn parse(file: &Text, id: FileId, total: &AtomicU64, started: Instant) -> Parsed
         return failed(format!("not read: more than {MAX_TOTAL} bytes in all"));
     }
     let result = Ok(match form {
-        Form::Yaml => yaml::read(id, &text),
+        Form::Yaml => yaml::read_within(id, &text, budget),
         Form::Toml | Form::Script | Form::Other => Stream::default(),
     });
     // What is of no interest is not kept.
@@ -136,6 +138,19 @@ fn parse(file: &Text, id: FileId, total: &AtomicU64, started: Instant) -> Parsed
         text
     };
     Parsed { text, form, result }
+}
+
+/// Opens a regular file. It was one when it was found; what was put in its place since is not waited for.
+pub(super) fn open(path: &Path) -> Result<File, String> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)
+        .map_err(|error| reason(&error))?;
+    let is_file = file.metadata().map_err(|error| reason(&error))?.is_file();
+    is_file
+        .then_some(file)
+        .ok_or_else(|| "this is neither a file nor a folder".to_owned())
 }
 
 /// The whole of a text under the bound.
@@ -254,6 +269,7 @@ fn yaml_stream(corpus: &mut Corpus, source: &Source<'_>, stream: Stream, path: O
         }
         corpus.add_document_beside(document, &mut |files, path| beside.text(files, path));
     }
+    corpus.doubt(source.file, stream.doubts, stream.doubled);
     if let Some(error) = stream.error {
         stopped(corpus, source, error);
     }
@@ -332,8 +348,8 @@ fn script(corpus: &mut Corpus, source: &Source<'_>, path: Option<&Path>) {
 /// One of these is in every JSON document that is known here.
 const KEYS: &[&str] = &["\"apiVersion\"", "\"services\"", "\"rootfs\""];
 const MAX_SCRIPT: usize = 2 * 1024 * 1024;
-const MAX_TOTAL: u64 = 256 * 1024 * 1024;
-const MAX_TIME: Duration = Duration::from_secs(120);
+const MAX_TOTAL: u64 = 64 * 1024 * 1024;
+pub(super) const MAX_TIME: Duration = Duration::from_secs(120);
 const MAX_THREADS: usize = 8;
 // A thread costs as much as a few files.
 const FILES_PER_THREAD: usize = 8;

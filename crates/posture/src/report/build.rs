@@ -83,7 +83,7 @@ impl Report {
                 ))
         });
         let not_evaluable = untold(corpus, judgement, options, &named);
-        let errors = problems(corpus, &suppressions);
+        let errors = problems(corpus, judgement, &suppressions);
         let summary = summary(corpus, estate, options, &findings, named);
         Self {
             findings,
@@ -145,7 +145,7 @@ fn untold(
         .collect()
 }
 
-fn problems(corpus: &Corpus, suppressions: &Suppressions) -> Vec<Problem> {
+fn problems(corpus: &Corpus, judgement: &Judgement, suppressions: &Suppressions) -> Vec<Problem> {
     let unread = corpus.errors.iter().map(|error| Problem {
         kind: ProblemKind::Read,
         file: error.file.clone(),
@@ -164,7 +164,14 @@ fn problems(corpus: &Corpus, suppressions: &Suppressions) -> Vec<Problem> {
         column: void.place.column,
         message: void.message.clone(),
     });
-    unread.chain(void).collect()
+    let stopped = judgement.stopped.iter().map(|message| Problem {
+        kind: ProblemKind::Read,
+        file: String::new(),
+        line: 0,
+        column: 0,
+        message: message.clone(),
+    });
+    unread.chain(stopped).chain(void).collect()
 }
 
 fn summary(

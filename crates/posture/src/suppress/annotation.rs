@@ -1,5 +1,7 @@
 //! Suppressions in an annotation (or a compose label) of the resource they are for.
 
+use std::collections::BTreeSet;
+
 use casemate_core::time::UnixTime;
 
 use super::{By, Suppression, Suppressions, Void, fault};
@@ -11,19 +13,32 @@ use crate::workload::Resource;
 /// The annotation's name.
 pub const ANNOTATION: &str = "scan.casemate.dev/suppress";
 
+const MOST: usize = 500;
+
 /// The suppressions that resources carry: `AI-096 until 2027-01-31: reason`, several separated by `;`.
 #[must_use]
 pub fn annotations(estate: &Estate<'_>, now: UnixTime) -> Suppressions {
     let mut read = Suppressions::default();
     // A workload's resource is among the resources for Kubernetes, and is not for compose.
-    let mut seen: Vec<Place> = Vec::new();
+    let mut seen: BTreeSet<Place> = BTreeSet::new();
     let workloads = estate.workloads.iter().map(|workload| &workload.resource);
     for resource in estate.resources.iter().chain(workloads) {
         let mut found = Vec::new();
         look(resource.node, &mut found);
         for (text, place) in found {
-            if !seen.contains(&place) {
-                seen.push(place);
+            // Every finding is held against every suppression.
+            if read.valid.len() + read.void.len() > MOST {
+                read.void.push(Void {
+                    file: estate.files.name(place.file).to_owned(),
+                    place,
+                    message: format!(
+                        "more than {MOST} suppressions in annotations; the rest suppress nothing"
+                    ),
+                    expired: false,
+                });
+                return read;
+            }
+            if seen.insert(place) {
                 each(text, place, resource, estate, now, &mut read);
             }
         }

@@ -135,3 +135,82 @@ fn a_byte_order_mark_and_foreign_line_ends_move_nothing() {
         "C"
     );
 }
+
+#[test]
+fn the_last_of_equal_keys_counts_and_it_is_told() {
+    let (_, stream) = stream("a: {b: false, c: 1, b: true}\na2: {b: true, b: }\n");
+    assert!(stream.error.is_none() && stream.doubts.is_empty());
+    assert_eq!(
+        stream.documents[0].at(&["a", "b"]).unwrap().boolean(),
+        Some(true)
+    );
+    assert!(stream.documents[0].at(&["a2", "b"]).is_none());
+    let lines: Vec<u32> = stream.doubled.iter().map(|one| one.place.line).collect();
+    assert_eq!(lines, [1, 2]);
+}
+
+#[test]
+fn tags_say_what_a_scalar_is() {
+    let (_, stream) = stream(
+        "a: !!bool \"true\"\nb: !!str true\nc: !!binary UG9k\nd: !!null \"\"\ne: !<tag:yaml.org,2002:bool> 'yes'\n",
+    );
+    assert!(stream.error.is_none(), "{:?}", stream.error);
+    let root = &stream.documents[0];
+    assert_eq!(root.boolean_at("a"), Some(true));
+    assert_eq!(root.boolean_at("b"), None);
+    assert_eq!(root.text_at("c"), Some("Pod"));
+    assert!(root.get("d").is_none());
+    assert_eq!(root.boolean_at("e"), Some(true));
+    let (_, stream) = self::stream("a: !!binary \"/w==\"\n");
+    assert!(stream.error.unwrap().message.contains("!!binary"));
+}
+
+#[test]
+fn a_merge_that_other_readers_take_differently_is_told() {
+    let told = |text: &str| stream(text).1.doubts.len();
+    assert_eq!(told("x: &x {p: true}\ny: {p: false, <<: *x}\n"), 1);
+    assert_eq!(told("x: &x {p: true}\ny: {<<: *x, p: false}\n"), 0);
+    assert_eq!(told("x: &x {p: true}\ny: {p: true, <<: *x}\n"), 0);
+    let (_, stream) = stream("x: &x {p: true}\ny: {\"<<\": *x}\n");
+    assert!(stream.documents[0].at(&["y", "p"]).is_none());
+}
+
+#[test]
+fn a_line_end_of_yaml_1_1_alone_is_told() {
+    for end in ['\u{85}', '\u{2028}', '\u{2029}'] {
+        let (_, stream) = stream(&format!("a: 1\nb: 2 # c{end}d: 3\n"));
+        assert_eq!(stream.doubts.len(), 1);
+        assert_eq!(stream.doubts[0].place.line, 2);
+        let (_, stream) = self::stream(&format!("{{\"a\": \"b{end}c\"}}\n"));
+        assert!(stream.doubts.is_empty());
+    }
+}
+
+#[test]
+fn the_latest_value_of_an_anchor_counts() {
+    let (_, stream) = stream("a: &x false\nb: *x\nc: &x true\nd: *x\n");
+    assert_eq!(stream.documents[0].boolean_at("b"), Some(false));
+    assert_eq!(stream.documents[0].boolean_at("d"), Some(true));
+}
+
+#[test]
+fn a_long_text_behind_many_aliases_is_refused_before_it_is_copied() {
+    let text = format!(
+        "a: &a {}\nb: [{}]\n",
+        "x".repeat(1_000_000),
+        vec!["*a"; 1_000].join(", ")
+    );
+    let (_, stream) = stream(&text);
+    assert!(stream.error.unwrap().message.contains("bytes of text"));
+}
+
+#[test]
+fn files_share_one_budget_and_give_back_what_they_leave() {
+    let budget = Budget(AtomicUsize::new(AHEAD + 10));
+    for _ in 0..3 {
+        let small = read_within(FileId(0), "a: 1\n", &budget);
+        assert!(small.error.is_none());
+    }
+    let large = read_within(FileId(0), &"- a\n".repeat(AHEAD + 10), &budget);
+    assert!(large.error.unwrap().message.contains("together"));
+}

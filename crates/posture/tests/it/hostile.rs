@@ -341,3 +341,68 @@ fn a_thousand_manifests_take_little_time() {
     // Without optimisation and beside other tests; the bench measures it properly.
     assert!(judged < Duration::from_secs(30), "{judged:?}");
 }
+
+/// The rules that find something in a text, and how much could not be read or told.
+fn found(text: &str) -> (Vec<&'static str>, usize, usize) {
+    let mut corpus = Corpus::default();
+    corpus.add_yaml("a.yaml", text);
+    let judgement = judge(&Estate::of(&corpus.files, &corpus.documents));
+    let rules = judgement.findings.iter().map(|finding| finding.rule);
+    (
+        rules.collect(),
+        corpus.errors.len(),
+        corpus.not_evaluable.len(),
+    )
+}
+
+#[test]
+fn what_kubernetes_reads_as_privileged_is_not_hidden_by_the_way_it_is_written() {
+    let pod = |context: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n  containers:\n    - name: b\n      image: c:1\n      securityContext: {context}\n"
+        )
+    };
+    for (text, errors, untold) in [
+        (pod("{privileged: false, privileged: true}"), 0, 1),
+        (pod("{privileged: !!bool \"true\"}"), 0, 0),
+        (pod("{!!str privileged: true}"), 0, 0),
+        (pod("{privileged: true}").replace("v1\nkind: Pod", "v1\nkind: !!binary UG9k"), 0, 0),
+        (
+            "apiVersion: v1\nkind: PodList\nitems:\n- metadata: {name: a}\n  spec: {containers: [{name: b, image: c, securityContext: {privileged: true}}]}\n"
+                .to_owned(),
+            0,
+            0,
+        ),
+    ] {
+        let (rules, read, told) = found(&text);
+        assert!(rules.contains(&"AI-092"), "{text}: {rules:?}");
+        assert_eq!((read, told), (errors, untold), "{text}");
+    }
+    // Where two readings are possible, the scan is not whole.
+    let (_, errors, _) = found(&pod(
+        "\n        privileged: false\n        <<: {privileged: true}",
+    ));
+    assert_eq!(errors, 1);
+}
+
+#[test]
+fn more_findings_than_anybody_reads_end_the_judging_and_it_is_told() {
+    let containers = vec!["*a"; 30_000].join(", ");
+    let mut corpus = Corpus::default();
+    corpus.add_yaml(
+        "a.yaml",
+        &format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nx: &a {{name: b, image: c}}\nspec: {{containers: [{containers}]}}\n"),
+    );
+    let estate = Estate::of(&corpus.files, &corpus.documents);
+    let judgement = judge(&estate);
+    assert!(judgement.findings.len() < 200_000);
+    assert!(judgement.stopped.is_some());
+    let report = casemate_posture::report::Report::of(
+        &corpus,
+        &estate,
+        &judgement,
+        &casemate_posture::report::Options::default(),
+        casemate_core::time::UnixTime(1_795_305_600),
+    );
+    assert!(!report.is_whole());
+}
