@@ -87,7 +87,8 @@ pub fn selects(selector: &Node, labels: &[(&str, &str)]) -> bool {
     let wanted = selector.get("matchLabels").map_or(&[][..], Node::entries);
     let by_labels = wanted
         .iter()
-        .filter_map(|entry| Some((entry.key.as_str(), entry.value.text()?)))
+        // A value of nothing is the empty text, which is a value too.
+        .map(|entry| (entry.key.as_str(), entry.value.text().unwrap_or("")))
         .all(|(key, wanted)| value(key) == Some(wanted));
     let by_expressions = selector.list("matchExpressions").iter().all(|one| {
         let key = one.text_at("key").unwrap_or("");
@@ -365,7 +366,8 @@ pub fn policies<'estate>(
             .chain(spec.list("types"))
             .filter_map(Node::text)
             .collect();
-        let has = |key: &str| spec.entries().iter().any(|entry| entry.key == key);
+        // A list without rules restricts nothing by itself: only `policyTypes` makes it "nothing at all".
+        let has = |key: &str| !spec.list(key).is_empty();
         // Without types a policy restricts what comes in, and what goes out when it says anything about it.
         let ingress = if types.is_empty() {
             policy.kind == "NetworkPolicy" || has("ingress")

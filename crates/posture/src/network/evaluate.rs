@@ -109,45 +109,83 @@ fn verdict(
         return Standing::Open;
     }
     let native = |policy: &&&Resource<'_>| policy.api_version.starts_with("networking.k8s.io/");
-    let allowed = restricting.iter().filter(native).any(|policy| {
-        policy
-            .node
-            .get("spec")
-            .map_or(&[][..], |spec| spec.list(direction.list))
-            .iter()
-            .any(|rule| {
-                port_allowed(rule.list("ports"), flow)
-                    && peer_allowed(estate, settings, policy, rule, direction.peers, other)
-            })
-    });
-    if allowed {
-        Standing::Allowed
-    } else if restricting.iter().all(|policy| native(&policy)) {
-        Standing::Denied
-    } else {
-        Standing::Unknown
+    let answer = restricting
+        .iter()
+        .filter(native)
+        .flat_map(|policy| {
+            let rules = policy
+                .node
+                .get("spec")
+                .map_or(&[][..], |spec| spec.list(direction.list));
+            rules.iter().map(move |rule| (policy, rule))
+        })
+        .map(|(policy, rule)| {
+            let ports = port_allowed(estate, rule.list("ports"), flow);
+            ports.min(peer_allowed(
+                estate,
+                settings,
+                policy,
+                rule,
+                direction.peers,
+                other,
+            ))
+        })
+        .max()
+        .unwrap_or(Answer::No);
+    match answer {
+        Answer::Yes => Standing::Allowed,
+        Answer::No if restricting.iter().all(|policy| native(&policy)) => Standing::Denied,
+        Answer::No | Answer::Unknown => Standing::Unknown,
+    }
+}
+
+/// Whether something is let through; of two conditions the lesser counts, of two rules the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Answer {
+    No,
+    /// It depends on what no document says: addresses of pods, labels of somebody else's namespace.
+    Unknown,
+    Yes,
+}
+
+impl From<bool> for Answer {
+    fn from(yes: bool) -> Self {
+        if yes { Self::Yes } else { Self::No }
     }
 }
 
 /// No list of ports is every port.
-fn port_allowed(ports: &[Node], flow: &Flow) -> bool {
-    ports.is_empty()
-        || ports.iter().any(|port| {
-            let protocol = port.text_at("protocol").unwrap_or("TCP");
-            if protocol != flow.protocol.as_str() {
-                return false;
-            }
-            let (Some(low), Some(wanted)) = (port.get("port"), flow.port) else {
-                // No number is every port; a flow on any port needs just that.
-                return port.get("port").is_none();
-            };
-            let Some(low) = low.integer() else {
-                // A name belongs to the pod; the flow was resolved to a number, so take it for the same.
-                return true;
-            };
-            let high = port.get("endPort").and_then(Node::integer).unwrap_or(low);
-            (low..=high).contains(&i64::from(wanted))
-        })
+fn port_allowed(estate: &Estate<'_>, ports: &[Node], flow: &Flow) -> Answer {
+    if ports.is_empty() {
+        return Answer::Yes;
+    }
+    let answers = ports.iter().map(|port| {
+        let protocol = port.text_at("protocol").unwrap_or("TCP");
+        if protocol != flow.protocol.as_str() {
+            return Answer::No;
+        }
+        let (Some(low), Some(wanted)) = (port.get("port"), flow.port) else {
+            // No number is every port; a flow on any port needs just that.
+            return port.get("port").is_none().into();
+        };
+        let Some(low) = low.integer() else {
+            return named_port(estate, low.text().unwrap_or(""), wanted, &flow.to);
+        };
+        let high = port.get("endPort").and_then(Node::integer).unwrap_or(low);
+        (low..=high).contains(&i64::from(wanted)).into()
+    });
+    answers.max().unwrap_or(Answer::No)
+}
+
+/// A name is the one that the pods which are called give to a port of theirs.
+fn named_port(estate: &Estate<'_>, name: &str, wanted: u16, to: &Party) -> Answer {
+    let Some(target) = workload(estate, to) else {
+        return Answer::Unknown;
+    };
+    let mut ports = target.containers.iter().flat_map(|one| &one.ports);
+    ports
+        .any(|port| port.name == Some(name) && port.number == wanted)
+        .into()
 }
 
 fn peer_allowed(
@@ -157,12 +195,15 @@ fn peer_allowed(
     rule: &Node,
     key: &str,
     other: &Party,
-) -> bool {
+) -> Answer {
     let peers = rule.list(key);
-    peers.is_empty()
-        || peers
-            .iter()
-            .any(|peer| peer_matches(estate, settings, policy, peer, other))
+    if peers.is_empty() {
+        return Answer::Yes;
+    }
+    let answers = peers
+        .iter()
+        .map(|peer| peer_matches(estate, settings, policy, peer, other));
+    answers.max().unwrap_or(Answer::No)
 }
 
 fn peer_matches(
@@ -171,34 +212,19 @@ fn peer_matches(
     policy: &Resource<'_>,
     peer: &Node,
     other: &Party,
-) -> bool {
+) -> Answer {
     if let Some(block) = peer.get("ipBlock") {
-        return match other {
-            Party::Anywhere => {
-                matches!(block.text_at("cidr"), Some("0.0.0.0/0" | "::/0"))
-            }
-            // A name may be any address outside; a block that is the whole internet lets it through.
-            Party::Host(host) if !is_ip(host) => {
-                matches!(block.text_at("cidr"), Some("0.0.0.0/0" | "::/0"))
-            }
-            Party::Host(host) => {
-                let inside = |text: Option<&str>| text.is_some_and(|range| contains(range, host));
-                inside(block.text_at("cidr"))
-                    && !block
-                        .list("except")
-                        .iter()
-                        .any(|range| inside(range.text()))
-            }
-            _ => false,
-        };
+        return block_matches(block, other);
     }
+    // A selector of nothing (`podSelector:`) is an absent one; an empty one (`{}`) selects everything.
+    let (of_namespaces, of_pods) = (peer.get("namespaceSelector"), peer.get("podSelector"));
     let (namespace, labels): (&str, Option<Vec<(&str, &str)>>) = match other {
         Party::Workload(number) => match estate.workloads.get(*number) {
             Some(workload) => (
                 workload.resource.namespace_or_default(),
                 Some(workload.labels.clone()),
             ),
-            None => return false,
+            None => return Answer::No,
         },
         Party::Dns => ("kube-system", Some(vec![("k8s-app", "kube-dns")])),
         Party::Ingress => (settings.ingress_namespace.as_str(), None),
@@ -209,37 +235,120 @@ fn peer_matches(
                 let labels = label.map(|(key, value)| vec![(key.as_str(), value.as_str())]);
                 (caller.namespace.as_str(), labels)
             }
-            None => return false,
+            None => return Answer::No,
         },
         // Every pod: only selectors that select everything let it through.
         Party::AnyPod => {
             let everything =
-                |key: &str| present(peer, key).is_some_and(|node| node.entries().is_empty());
-            return everything("namespaceSelector")
-                && present(peer, "podSelector").is_none_or(|node| node.entries().is_empty());
+                of_namespaces.is_some_and(is_everything) && of_pods.is_none_or(is_everything);
+            return everything.into();
         }
-        Party::Host(_) | Party::Anywhere => return false,
+        Party::Host(_) | Party::Anywhere => return Answer::No,
     };
-    let in_namespace = match present(peer, "namespaceSelector") {
-        None => namespace == policy.namespace_or_default(),
-        Some(selector) => selects(selector, &namespace_labels(estate, namespace)),
+    let in_namespace = match of_namespaces {
+        None => (namespace == policy.namespace_or_default()).into(),
+        Some(selector) => namespace_matches(estate, selector, namespace),
     };
-    let pod = match (present(peer, "podSelector"), labels) {
-        (None, _) => true,
-        (Some(selector), Some(labels)) => selects(selector, &labels),
+    let pod = match (of_pods, labels) {
+        (None, _) => Answer::Yes,
+        (Some(selector), Some(labels)) => selects(selector, &labels).into(),
         // The pods of somebody else's namespace have labels that nobody told us.
-        (Some(_), None) => true,
+        (Some(_), None) => Answer::Yes,
     };
-    in_namespace && pod
+    in_namespace.min(pod)
 }
 
-/// A member that is there, even when it is written as `{}` or with nothing.
-fn present<'node>(node: &'node Node, key: &str) -> Option<&'node Node> {
-    node.entries()
-        .iter()
-        .find(|entry| entry.key == key)
-        .map(|entry| &entry.value)
+fn is_everything(selector: &Node) -> bool {
+    let none = |key: &str| {
+        selector.get(key).is_none_or(|member| {
+            member.entries().is_empty() && member.items().is_empty() && member.text().is_none()
+        })
+    };
+    none("matchLabels") && none("matchExpressions")
 }
+
+/// Whether a range of addresses takes a party in.
+fn block_matches(block: &Node, other: &Party) -> Answer {
+    let range = block.text_at("cidr").unwrap_or("");
+    let except: Vec<&str> = block.list("except").iter().filter_map(Node::text).collect();
+    let is_all = range
+        .split_once('/')
+        .is_some_and(|(_, bits)| bits.parse() == Ok(0_u32));
+    match other {
+        Party::Host(host) if is_ip(host) => {
+            let out = except.iter().any(|range| contains(range, host));
+            (contains(range, host) && !out).into()
+        }
+        // A name may be any address outside.
+        Party::Host(_) | Party::Anywhere => {
+            if is_all && except.iter().all(|range| is_private(range)) {
+                Answer::Yes
+            } else if is_private(range) {
+                Answer::No
+            } else {
+                // Some addresses, and nobody says which are meant.
+                Answer::Unknown
+            }
+        }
+        // The addresses of pods are private ones, and whether a block means them is up to the engine.
+        _ => {
+            let pods_out = PRIVATE
+                .iter()
+                .all(|private| except.iter().any(|range| range == private));
+            if (is_all && !pods_out) || is_private(range) {
+                Answer::Unknown
+            } else {
+                Answer::No
+            }
+        }
+    }
+}
+
+/// Whether a range lies in the networks that no address outside is from.
+fn is_private(range: &str) -> bool {
+    let base = range.split_once('/').map_or(range, |(base, _)| base);
+    let bits = |range: &str| {
+        let bits = range.split_once('/').map(|(_, bits)| bits.parse::<u32>());
+        bits.and_then(Result::ok)
+    };
+    PRIVATE
+        .iter()
+        .chain(LOCAL)
+        .any(|private| contains(private, base) && bits(range) >= bits(private))
+}
+
+const PRIVATE: &[&str] = &["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"];
+const LOCAL: &[&str] = &[
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "fc00::/7",
+    "fe80::/10",
+];
+
+/// Whether a selector picks a namespace: one whose document was not read may have any label but its name's.
+fn namespace_matches(estate: &Estate<'_>, selector: &Node, name: &str) -> Answer {
+    let labels = namespace_labels(estate, name);
+    if labels.len() > 1 || estate.of_kind("Namespace").any(|one| one.name == name) {
+        return selects(selector, &labels).into();
+    }
+    let known = |key: Option<&str>| key == Some(NAME);
+    let wanted = selector.get("matchLabels").map_or(&[][..], Node::entries);
+    let expressions = selector.list("matchExpressions");
+    let by_name = wanted
+        .iter()
+        .filter(|entry| known(Some(&entry.key)))
+        .all(|entry| entry.value.text() == Some(name));
+    let others = wanted.iter().any(|entry| !known(Some(&entry.key)))
+        || expressions.iter().any(|one| !known(one.text_at("key")));
+    match (by_name, others) {
+        (false, _) => Answer::No,
+        (true, true) => Answer::Unknown,
+        (true, false) => selects(selector, &labels).into(),
+    }
+}
+
+const NAME: &str = "kubernetes.io/metadata.name";
 
 /// The labels of a namespace: those that were read, and the name that Kubernetes puts on each.
 fn namespace_labels<'estate>(
@@ -249,9 +358,10 @@ fn namespace_labels<'estate>(
     let declared = estate
         .of_kind("Namespace")
         .find(|namespace| namespace.name == name);
-    let mut labels =
-        declared.map_or_else(Vec::new, |it| pairs(it.node.at(&["metadata", "labels"])));
-    labels.push(("kubernetes.io/metadata.name", name));
+    // Kubernetes writes this one itself, over whatever a manifest says.
+    let mut labels = vec![(NAME, name)];
+    let written = declared.map_or_else(Vec::new, |it| pairs(it.node.at(&["metadata", "labels"])));
+    labels.extend(written.into_iter().filter(|label| label.0 != NAME));
     labels
 }
 

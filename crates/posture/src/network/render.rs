@@ -40,6 +40,7 @@ pub fn render(walls: &[Walls], dialect: Dialect) -> String {
             Dialect::Calico => calico::default_deny(&mut text, namespace),
         }
     }
+    let mut names = Names::default();
     for one in walls {
         if one.labels.is_empty() {
             let title = clean(&one.title);
@@ -56,6 +57,10 @@ pub fn render(walls: &[Walls], dialect: Dialect) -> String {
             }
             continue;
         }
+        let one = &Walls {
+            name: names.of(one),
+            ..one.clone()
+        };
         match dialect {
             Dialect::Kubernetes => kubernetes::workload(&mut text, one),
             Dialect::Cilium => cilium::workload(&mut text, one),
@@ -63,6 +68,24 @@ pub fn render(walls: &[Walls], dialect: Dialect) -> String {
         }
     }
     text
+}
+
+/// Names of policies, each given once in its namespace: a second policy of one name would take the place of the
+/// first, and one that is called as the wall around everything would take the wall away.
+#[derive(Default)]
+struct Names(BTreeSet<(String, String)>);
+
+impl Names {
+    fn of(&mut self, walls: &Walls) -> String {
+        let wanted = object_name(&walls.name);
+        let mut name = wanted.clone();
+        let mut number = 2_usize;
+        while name == "default-deny" || !self.0.insert((walls.namespace.clone(), name.clone())) {
+            name = format!("{wanted}-{number}");
+            number += 1;
+        }
+        name
+    }
 }
 
 /// What stands above a policy: whose it is and what a person should know.

@@ -223,3 +223,147 @@ fn hostile_names_stay_inside_comments_values_and_markup() {
         assert!(!html(graph).contains("<script"));
     });
 }
+
+/// What becomes of the flow from the chat to the server under one policy in front of the server.
+fn standing(spec: &str, more: &str) -> Standing {
+    let policy = format!(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p, namespace: serving}}\nspec: {spec}\n"
+    );
+    with(&[SERVING, &policy, more], &Settings::default(), |graph| {
+        let flow = graph.flows.iter().find(|flow| {
+            graph.title(&flow.from).contains("chat") && graph.title(&flow.to).contains("llm")
+        });
+        flow.unwrap().standing
+    })
+}
+
+#[test]
+fn policies_are_read_as_kubernetes_reads_them() {
+    let from = |peer: &str| format!("{{podSelector: {{}}, ingress: [{{from: [{peer}]}}]}}");
+    let ports =
+        |port: &str| format!("{{podSelector: {{}}, ingress: [{{ports: [{{port: {port}}}]}}]}}");
+    let labelled = "apiVersion: v1\nkind: Namespace\nmetadata: {name: web, labels: {zone: a, kubernetes.io/metadata.name: x}}\n";
+    for (spec, more, expected) in [
+        (
+            "{podSelector: {}, ingress: []}".to_owned(),
+            "",
+            Standing::Denied,
+        ),
+        (
+            "{podSelector: {}, ingress: [{}]}".to_owned(),
+            "",
+            Standing::Allowed,
+        ),
+        (
+            "{podSelector: {}, ingress: [{from: []}]}".to_owned(),
+            "",
+            Standing::Allowed,
+        ),
+        (
+            "{podSelector: {matchLabels: {app: }}, ingress: []}".to_owned(),
+            "",
+            Standing::Open,
+        ),
+        (ports("http"), "", Standing::Allowed),
+        (ports("metrics"), "", Standing::Denied),
+        (ports("7000, endPort: 8000"), "", Standing::Allowed),
+        (ports("7000, endPort: 7999"), "", Standing::Denied),
+        (from("{podSelector: {}}"), "", Standing::Denied),
+        (
+            from("{podSelector: {}, namespaceSelector: }"),
+            "",
+            Standing::Denied,
+        ),
+        (from("{namespaceSelector: {}}"), "", Standing::Allowed),
+        (
+            from("{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: web}}}"),
+            "",
+            Standing::Allowed,
+        ),
+        (
+            from("{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: x}}}"),
+            labelled,
+            Standing::Denied,
+        ),
+        (
+            from("{namespaceSelector: {matchLabels: {zone: a}}}"),
+            "",
+            Standing::Unknown,
+        ),
+        (
+            from("{namespaceSelector: {matchLabels: {zone: a}}}"),
+            labelled,
+            Standing::Allowed,
+        ),
+        (
+            from(
+                "{namespaceSelector: {matchExpressions: [{key: zone, operator: NotIn, values: [a]}]}}",
+            ),
+            "",
+            Standing::Unknown,
+        ),
+        (
+            from(
+                "{namespaceSelector: {matchExpressions: [{key: zone, operator: NotIn, values: [a]}]}}",
+            ),
+            labelled,
+            Standing::Denied,
+        ),
+        (from("{ipBlock: {cidr: 0.0.0.0/0}}"), "", Standing::Unknown),
+        (
+            from(
+                "{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16]}}",
+            ),
+            "",
+            Standing::Denied,
+        ),
+        (
+            from("{ipBlock: {cidr: 203.0.113.0/24}}"),
+            "",
+            Standing::Denied,
+        ),
+    ] {
+        assert_eq!(standing(&spec, more), expected, "{spec} {more}");
+    }
+}
+
+#[test]
+fn a_list_without_rules_and_without_types_closes_nothing() {
+    let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: web}\nspec: {podSelector: {}, egress: []}\n";
+    with(&[SERVING, policy], &Settings::default(), |graph| {
+        let out = graph.flows.iter().any(|flow| {
+            graph.title(&flow.from).contains("chat")
+                && flow.to == Party::Anywhere
+                && flow.purpose == Purpose::Undeclared
+        });
+        assert!(out);
+    });
+}
+
+#[test]
+fn no_policy_takes_the_place_of_another() {
+    let pod = |kind: &str, name: &str| {
+        format!(
+            "apiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: serving, labels: {{app: {kind}}}}}\nspec: {{containers: [{{name: c, image: \"vllm/vllm-openai:v0.14.0\", env: [{{name: U, value: \"https://example.com\"}}]}}]}}\n"
+        )
+    };
+    let texts = [
+        pod("Pod", "default-deny"),
+        pod("Pod", "llm"),
+        pod("Pod", "LLM"),
+    ];
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    for dialect in [Dialect::Kubernetes, Dialect::Cilium, Dialect::Calico] {
+        let text = with(&texts, &Settings::default(), |graph| {
+            render(&walls(graph), dialect)
+        });
+        let mut names: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("  name: "))
+            .collect();
+        assert_eq!(names.len(), 4, "{text}");
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), 4, "{text}");
+    }
+}
