@@ -17,12 +17,14 @@ mod json;
 mod junit;
 mod lines;
 mod sarif;
+mod save;
 mod table;
 
 pub use self::html::html;
 pub use self::json::json;
 pub use self::junit::junit;
 pub use self::sarif::sarif;
+pub use self::save::save;
 pub use self::table::{Look, table, wrapped};
 
 pub use self::clean::visible;

@@ -264,6 +264,9 @@ impl<'corpus> Draft<'corpus> {
     /// One value in place of another: of a scalar or brackets, just that; of a block, the lines of the block.
     fn replacement(&self, place: Place, grown: &Grown, by: &[usize]) -> Result<Edit, String> {
         let text = self.text(place.file);
+        if text::is_shared(text, usize::try_from(place.start).unwrap_or(usize::MAX)) {
+            return Err(SHARED.to_owned());
+        }
         let roots = self.roots(place.file);
         let written = grown.flow(is_json(text));
         let Some(entry) = roots.iter().find_map(|root| block_at(root, place)) else {
@@ -499,6 +502,7 @@ fn is_json(text: &str) -> bool {
         .is_some_and(|rest| rest.trim_start_matches(blank).starts_with('"'))
 }
 
+const SHARED: &str = "other values are aliases of this one and would change with it";
 const COLLIDES: &str = "another change wants the same place; run the fix again";
 const NO_ROOM: &str = "the place cannot be edited without changing its form";
 

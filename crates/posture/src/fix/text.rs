@@ -77,6 +77,17 @@ pub(super) fn behind_properties(text: &str, start: usize) -> usize {
     at
 }
 
+/// Whether the value at `start` has an anchor that an alias stands for: other values would change with it.
+pub(super) fn is_shared(text: &str, start: usize) -> bool {
+    let properties = text
+        .get(start..behind_properties(text, start))
+        .unwrap_or("");
+    let mut words = properties.split_whitespace();
+    words
+        .find_map(|word| word.strip_prefix('&'))
+        .is_some_and(|name| text.contains(&format!("*{name}")))
+}
+
 /// The next byte that is neither blank nor in a comment.
 pub(super) fn skip_blank(text: &str, start: usize) -> usize {
     let mut at = start;

@@ -1,6 +1,5 @@
 //! `casemate render`: writes what other systems enforce, from what the manifests say.
 
-use std::fs;
 use std::path::PathBuf;
 
 use casemate_posture::estate::Estate;
@@ -123,7 +122,7 @@ pub(crate) fn run(context: &Context<'_>, arguments: &Arguments) -> Result<Exit, 
     let text = network::render(&walls, policy.engine.into());
     match &policy.output {
         None => context.output.data(&text)?,
-        Some(path) => fs::write(path, &text).map_err(|error| {
+        Some(path) => casemate_posture::report::save(path, &text).map_err(|error| {
             Failure::ours(format_args!("cannot write `{}`", path.display()), error)
         })?,
     }

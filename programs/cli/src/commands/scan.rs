@@ -275,7 +275,7 @@ fn write_baseline(context: &Context<'_>, path: &Path, report: &Report) -> Result
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(path, text).map_err(|error| {
+    report::save(path, text).map_err(|error| {
         Failure::new(Exit::Usage, format!("cannot write `{}`", path.display())).because(&error)
     })
 }

@@ -163,7 +163,7 @@ fn line_ends_and_a_missing_last_one_stay_as_they_are() {
 
 #[test]
 fn an_aliased_value_is_edited_once_where_it_is_written() {
-    let text = "kind: Pod\nmetadata: {}\none: &context\n  privileged: true\ntwo: *context\nthree: &s true\nfour: *s\n";
+    let text = "kind: Pod\nmetadata: {}\none: &context\n  privileged: true\ntwo: *context\nthree: &s true\n";
     let text = edited(text, &|root| {
         vec![
             set(root, &["one", "privileged"], "false"),
@@ -174,8 +174,21 @@ fn an_aliased_value_is_edited_once_where_it_is_written() {
     });
     assert_eq!(
         text,
-        "kind: Pod\nmetadata: {}\none: &context\n  privileged: false\n  runAsNonRoot: true\ntwo: *context\nthree: &s false\nfour: *s\n"
+        "kind: Pod\nmetadata: {}\none: &context\n  privileged: false\n  runAsNonRoot: true\ntwo: *context\nthree: &s false\n"
     );
+}
+
+#[test]
+fn a_text_that_others_are_aliases_of_is_left_and_an_alias_is_replaced() {
+    let text = "kind: Pod\nmetadata: {}\none: &s true\ntwo: *s\nthree: *s\n";
+    let (text, refused) = after(text, &|root| {
+        vec![set(root, &["one"], "false"), set(root, &["two"], "false")]
+    });
+    assert_eq!(
+        text,
+        "kind: Pod\nmetadata: {}\none: &s true\ntwo: false\nthree: *s\n"
+    );
+    assert!(refused[0].1.contains("aliases"), "{refused:?}");
 }
 
 #[test]
