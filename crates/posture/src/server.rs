@@ -6,7 +6,7 @@
 use casemate_core::profile::{Observed, recognise_one};
 
 use crate::node::{Node, is_unresolved};
-use crate::workload::{Container, Server, Workload, shell_words};
+use crate::workload::{Container, Image, Server, Workload, shell_words};
 
 /// Fills in the server of every container that shows enough of one.
 pub(crate) fn recognise(workloads: &mut [Workload<'_>]) {
@@ -39,11 +39,21 @@ fn server(container: &Container<'_>) -> Option<Server> {
             .map(|port| port.number)
             .collect(),
     };
+    let routes = |word: &String| word.contains("vllm_router.app");
+    if image.is_some_and(is_client) || observed.command.iter().any(routes) {
+        return None;
+    }
     let found = recognise_one(&observed)?;
     Some(Server {
         profile: found.profile.id.to_string(),
         because: found.reasons.iter().map(ToString::to_string).collect(),
     })
+}
+
+/// Whether the image holds no server: those of Triton with a tag `-sdk` are clients and benchmarks.
+fn is_client(image: &Image<'_>) -> bool {
+    image.repository.ends_with("/tritonserver")
+        && image.tag.is_some_and(|tag| tag.ends_with("-sdk"))
 }
 
 /// The command as it is given to the engine: the profiles take a shell's script apart by themselves, and

@@ -194,8 +194,30 @@ fn pod_leftovers(case: &Case<'_>, sink: &mut Sink<'_>) {
         );
         let finding = sink.find(place_of(case), "restricted", message);
         finding.fix(format!("Write under `securityContext`: `{listed}`."));
-        add_missing(node, &missing, finding);
+        if installs_packages(node) {
+            finding.fix(format!(
+                "Build an image that has its packages, and write under `securityContext`: `{listed}`."
+            ));
+        } else {
+            add_missing(node, &missing, finding);
+        }
     }
+}
+
+/// Whether the container's script installs packages when it starts, for which it needs root's capabilities.
+fn installs_packages(container: &Node) -> bool {
+    const INSTALLERS: &[&str] = &["apt-get ", "apt ", "dnf ", "yum ", "apk add"];
+    let mut found = false;
+    for script in ["command", "args"]
+        .iter()
+        .filter_map(|key| container.get(key))
+    {
+        script.walk(&mut |node| {
+            let text = node.text().unwrap_or("");
+            found |= INSTALLERS.iter().any(|installer| text.contains(installer));
+        });
+    }
+    found
 }
 
 /// Adds what is missing to the container's security context, in one edit where there is none yet.

@@ -12,12 +12,14 @@ use crate::workload::{Container, Given};
 pub(crate) const RULES: &[Rule] = &[
     Rule {
         id: "AI-002",
-        title: "vLLM is reached from outside and asks nobody who they are",
+        title: "a server is reached from outside and asks nobody who they are",
         group: Group::Server,
         severity: Severity::High,
         why: "Without a key and without a gateway that asks for one, everybody who finds the address uses the model, its \
-              administrative routes and its GPU time. Scanners find port 8000 within hours.",
-        fix: "Put a gateway that authenticates in front and publish only that; `VLLM_API_KEY` from a Secret beside it.",
+              administrative routes and its GPU time; SGLang's `/update_weights_from_disk` replaces the model. Scanners find \
+              port 8000 within hours.",
+        fix: "Put a gateway that authenticates in front and publish only that; beside it a key from a Secret: \
+              `VLLM_API_KEY`, or `--api-key` of SGLang and TGI.",
         maps: &["K06", "AML.T0040", "LLM10"],
         checks: &[Check::Container(no_authentication)],
     },
@@ -69,30 +71,68 @@ pub(crate) const RULES: &[Rule] = &[
     },
 ];
 
-/// What is known of vLLM's key.
+/// A server whose only guard of its own is a key.
+struct Keyed {
+    profile: &'static str,
+    name: &'static str,
+    port: u16,
+    /// Whether it listens for others without being told to.
+    open: bool,
+    host: &'static [&'static str],
+    key: Option<&'static str>,
+}
+
+const KEYED: &[Keyed] = &[
+    Keyed {
+        profile: "vllm",
+        name: "vLLM",
+        port: 8000,
+        open: true,
+        host: &["--host"],
+        key: Some("VLLM_API_KEY"),
+    },
+    Keyed {
+        profile: "sglang",
+        name: "SGLang",
+        port: 30000,
+        open: false,
+        host: &["--host"],
+        key: None,
+    },
+    Keyed {
+        profile: "tgi",
+        name: "TGI",
+        port: 80,
+        open: true,
+        host: &["--hostname"],
+        key: Some("API_KEY"),
+    },
+];
+
+/// What is known of a server's key.
 enum Key {
     Given,
     Missing,
     Unknown(Place, String),
 }
 
-fn key(container: &Container<'_>) -> Key {
+fn key(container: &Container<'_>, variable: Option<&str>) -> Key {
     if let Some(flag) = container.flag(&["--api-key"]) {
         return match flag.value {
             Some("") => Key::Missing,
             _ => Key::Given,
         };
     }
-    match container
-        .variable("VLLM_API_KEY")
+    match variable
+        .and_then(|name| container.variable(name))
         .map(|variable| &variable.value)
     {
         Some(Given::Literal { text, .. }) if text.is_empty() => Key::Missing,
         Some(_) => Key::Given,
         None => {
-            if let Some(from) = reach::unseen_environment(container) {
-                let what = "the environment that is taken in here may hold `VLLM_API_KEY`";
-                Key::Unknown(from, what.to_owned())
+            if let Some((name, from)) = variable.zip(reach::unseen_environment(container)) {
+                let what = format!("the environment that is taken in here may hold `{name}`");
+                Key::Unknown(from, what)
             } else if let Some(file) = container.flag(&["--config"]) {
                 let what = "the configuration file that is named here may hold `api-key`";
                 Key::Unknown(file.place, what.to_owned())
@@ -103,32 +143,55 @@ fn key(container: &Container<'_>) -> Key {
     }
 }
 
-/// The port on which vLLM serves; none when it listens to its own pod only, or on a port that is filled in later.
-fn vllm_port(case: &Case<'_>) -> Option<u16> {
+/// The port on which a server serves; none when it listens to its own pod only, or on a port that is filled in later.
+fn port(case: &Case<'_>, server: &Keyed) -> Option<u16> {
     let container = case.container;
-    if !reach::serves(case, &["vllm"]) {
+    if !reach::serves(case, &[server.profile]) {
         return None;
     }
-    let host = container.flag(&["--host"]).and_then(|flag| flag.value);
-    if host.is_some_and(reach::is_loopback) || container.flag(&["--uds"]).is_some() {
+    let host = container.flag(server.host).and_then(|flag| flag.value);
+    if host.map_or(!server.open, reach::is_loopback) || container.flag(&["--uds"]).is_some() {
         return None;
     }
-    reach::port_of(container, &["--port"], 8000)
+    match container.literal("PORT") {
+        Some((port, _))
+            if server.profile == "tgi" && container.flag(&["--port", "-p"]).is_none() =>
+        {
+            port.parse().ok()
+        }
+        _ => reach::port_of(container, &["--port", "-p"], server.port),
+    }
+}
+
+fn vllm_port(case: &Case<'_>) -> Option<u16> {
+    port(case, KEYED.first()?)
+}
+
+fn vllm_key(container: &Container<'_>) -> Key {
+    key(container, Some("VLLM_API_KEY"))
 }
 
 fn no_authentication(case: &Case<'_>, sink: &mut Sink<'_>) {
-    let Some(port) = vllm_port(case) else { return };
+    for server in KEYED {
+        if let Some(port) = port(case, server) {
+            asks_nobody(case, server, port, sink);
+        }
+    }
+}
+
+fn asks_nobody(case: &Case<'_>, server: &Keyed, port: u16, sink: &mut Sink<'_>) {
     let Some(way) = reach::unguarded(case, &[port]) else {
         return;
     };
-    match key(case.container) {
+    match key(case.container, server.key) {
         Key::Given => {}
         Key::Unknown(place, what) => sink.cannot_tell(place, what),
         Key::Missing => {
             let message = format!(
-                "port {port} is reached through {} ({}), and neither vLLM nor anything in front of it asks for a key",
+                "port {port} is reached through {} ({}), and neither {} nor anything in front of it asks for a key",
                 way.how.as_str(),
-                way.resource.title()
+                way.resource.title(),
+                server.name
             );
             sink.find(reach::identity(case.container), "--api-key", message);
         }
@@ -140,7 +203,7 @@ const GUARDED: &[&str] = &["/v1", "/v2", "/inference/v1", "/health", "/ping"];
 
 fn unguarded_paths(case: &Case<'_>, sink: &mut Sink<'_>) {
     let Some(port) = vllm_port(case) else { return };
-    if !matches!(key(case.container), Key::Given) {
+    if !matches!(vllm_key(case.container), Key::Given) {
         return;
     }
     let open =
@@ -187,7 +250,8 @@ fn answers_without_bound(case: &Case<'_>, sink: &mut Sink<'_>) {
     {
         return;
     }
-    let asked = matches!(key(container), Key::Given) || reach::unguarded(case, &[port]).is_none();
+    let asked =
+        matches!(vllm_key(container), Key::Given) || reach::unguarded(case, &[port]).is_none();
     let message = format!(
         "one request may ask for 16,384 answers, and port {port} is reached through {} ({})",
         way.how.as_str(),
@@ -352,7 +416,7 @@ fn shared_port(case: &Case<'_>, sink: &mut Sink<'_>) {
             .iter()
             .find_map(|name| case.container.literal(name));
         named.map_or(Some(8000), |(port, _)| port.parse().ok())
-    } else if matches!(key(case.container), Key::Missing) {
+    } else if matches!(vllm_key(case.container), Key::Missing) {
         vllm_port(case)
     } else {
         // With a key, the rule about the paths that it does not guard says it.

@@ -166,6 +166,7 @@ fn judge_selector(
         return;
     }
     let kind = resource.kind;
+    let (place, text) = missed(selector, neighbors, resource).unwrap_or((place, text));
     let message =
         format!("no workload that was read has the label `{text}`: this {kind} selects nothing");
     sink.find(place, "selector", message);
@@ -182,6 +183,26 @@ fn names_generated_flat(selector: &Node) -> bool {
     flat || selector
         .get("matchLabels")
         .is_some_and(|labels| labels.entries().iter().any(|entry| by_job(&entry.key)))
+}
+
+/// The first label of a selector that no workload has.
+fn missed(
+    selector: &Node,
+    neighbors: &Neighbors<'_, '_>,
+    resource: &Resource<'_>,
+) -> Option<(Place, String)> {
+    let flat = selector.get("matchLabels").unwrap_or(selector);
+    flat.entries().iter().find_map(|entry| {
+        let value = entry.value.text()?;
+        let has = |workload: &Workload<'_>| {
+            let labels = &workload.labels;
+            labels
+                .iter()
+                .any(|label| *label == (entry.key.as_str(), value))
+        };
+        let text = || format!("{}: {value}", entry.key);
+        (!neighbors.near(resource).any(has)).then(|| (entry.value.place, text()))
+    })
 }
 
 /// The first label of a selector: what a person would look at.

@@ -47,7 +47,7 @@ pub(crate) fn is_custom(workload: &Workload<'_>) -> bool {
 pub(crate) fn is_template(workload: &Workload<'_>) -> bool {
     matches!(
         workload.resource.kind,
-        "ServingRuntime" | "ClusterServingRuntime" | "PodTemplate"
+        "ServingRuntime" | "ClusterServingRuntime" | "LLMInferenceServiceConfig" | "PodTemplate"
     )
 }
 
@@ -132,7 +132,9 @@ pub(crate) fn workload_place(workload: &Workload<'_>) -> Place {
         .find(|container| container.role == Role::Main)
         .or_else(|| workload.containers.first())
         .map_or(workload.resource.place, |container| {
-            if is_spelled_out_in(container, workload) {
+            // One document of Dynamo's holds many pods: each is told by its own container.
+            let of_many = workload.resource.kind == "DynamoGraphDeployment";
+            if of_many || is_spelled_out_in(container, workload) {
                 container_place(container, workload)
             } else {
                 workload

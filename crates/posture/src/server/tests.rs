@@ -66,3 +66,25 @@ fn a_service_of_compose_is_known_in_the_same_way() {
     let found: Vec<_> = found.iter().map(Option::as_deref).collect();
     assert_eq!(found, [Some("vllm"), Some("llama.cpp"), None]);
 }
+
+#[test]
+fn clients_and_routers_are_no_servers() {
+    let found = servers(
+        r#"
+kind: Pod
+apiVersion: v1
+metadata: {name: a}
+spec:
+  containers:
+    - {name: bench, image: "nvcr.io/nvidia/tritonserver:26.03-py3-sdk", command: [perf_analyzer, -m, a]}
+    - {name: server, image: "nvcr.io/nvidia/tritonserver:26.03-py3", command: [tritonserver]}
+    - name: router
+      image: registry.example/router:2
+      command: [sh, -c, "pip install aiohttp; exec python3 -m vllm_router.app --port 8000"]
+      env: [{name: VLLM_LOGGING_LEVEL, value: INFO}]
+      ports: [{containerPort: 8000}]
+"#,
+    );
+    let found: Vec<_> = found.iter().map(Option::as_deref).collect();
+    assert_eq!(found, [None, Some("triton"), None]);
+}

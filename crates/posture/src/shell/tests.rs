@@ -138,6 +138,15 @@ fn options_that_hold_their_value_are_split_from_it() {
 }
 
 #[test]
+fn a_quote_in_a_here_document_that_starts_no_container_hides_nothing() {
+    let mut files = Files::default();
+    let text = "docker run a:1\ncat > notes <<'END'\nwho's who\nEND\ndocker run b:1\n";
+    let script = read(files.add("a.sh", text), text);
+    assert_eq!(script.documents.len(), 2);
+    assert!(script.missing.is_empty(), "{:?}", script.missing);
+}
+
+#[test]
 fn a_quote_that_never_closes_is_said() {
     let mut files = Files::default();
     let text = "docker run 'a:1\n";

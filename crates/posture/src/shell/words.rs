@@ -280,6 +280,17 @@ impl<'text> Reader<'text> {
         }
     }
 
+    /// Whether the rest, from the line of `at` on, seems to start a container. Here documents and other programs'
+    /// texts have quotes that are none for a shell, and nothing is lost with them.
+    fn starts_containers(&self, at: usize) -> bool {
+        let before = self.text.get(..at).unwrap_or("");
+        let line = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let rest = self.text.get(line..self.end).unwrap_or("");
+        ["docker ", "podman ", "nerdctl "]
+            .iter()
+            .any(|program| rest.contains(program))
+    }
+
     /// One word; more than one where a variable without quotes holds several, none where it holds none.
     fn word(&mut self) -> Vec<Word> {
         let start = self.at;
@@ -321,7 +332,7 @@ impl<'text> Reader<'text> {
                 }
             }
         }
-        if quote.is_some() {
+        if quote.is_some() && self.starts_containers(start) {
             let place = self.positions.place(start, start);
             let message =
                 "a quote that opens here is never closed: what follows was not read".to_owned();

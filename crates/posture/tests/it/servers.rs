@@ -152,3 +152,21 @@ fn a_loading_api_that_nothing_leads_to_is_less_than_one_that_is_published() {
         Some(Severity::Critical)
     );
 }
+
+#[test]
+fn what_installs_packages_when_it_starts_keeps_its_capabilities_until_a_person_takes_them() {
+    let pod = |script: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{ name: a }}\nspec:\n  containers:\n    - name: server\n      \
+             image: ubuntu:22.04\n      command: [bash, -c]\n      args: [\"{script}\"]\n"
+        )
+    };
+    let (findings, _) = by(
+        "AI-097",
+        &pod("apt-get update && apt-get install -y git; vllm serve m"),
+    );
+    assert_eq!(findings.len(), 1);
+    assert!(findings[0].changes.is_empty(), "{:?}", findings[0].changes);
+    let (findings, _) = by("AI-097", &pod("exec vllm serve m"));
+    assert!(!findings[0].changes.is_empty());
+}

@@ -146,7 +146,8 @@ const ROWS: &[Row] = &[
             "rolebindings",
             "clusterrolebindings",
         ],
-        verbs: &["create", "update", "patch", "escalate", "bind"],
+        // Without these two the API lets nobody give more than they have.
+        verbs: &["escalate", "bind"],
         kind: Kind::Roles,
         may: "can give itself any other power of the namespace or the cluster",
     },
