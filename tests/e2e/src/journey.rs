@@ -196,8 +196,17 @@ fn the_files_that_people_read_first_have_no_mistakes() {
     let programs = casemate_testkit::Programs::locate().unwrap();
     for file in [file, root.join("examples/chat/enclosure.yaml")] {
         let mut up = std::process::Command::new(programs.path("casemate"));
-        let output = up.args(["up", "--dry-run"]).arg(&file).output().unwrap();
-        let words = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{}: {words}", file.display());
+        up.args(["up", "--json", "--dry-run"]).arg(&file);
+        let output = up.output().unwrap();
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        // Only that the models, keys and images were not made yet.
+        for mistake in found["mistakes"].as_array().into_iter().flatten() {
+            let message = mistake["message"].as_str().unwrap();
+            assert!(
+                message.starts_with("there is no ") && message.contains(" at `"),
+                "{}: {message}",
+                file.display()
+            );
+        }
     }
 }
