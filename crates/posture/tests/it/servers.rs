@@ -170,3 +170,15 @@ fn what_installs_packages_when_it_starts_keeps_its_capabilities_until_a_person_t
     let (findings, _) = by("AI-097", &pod("exec vllm serve m"));
     assert!(!findings[0].changes.is_empty());
 }
+
+#[test]
+fn a_role_that_nobody_is_bound_to_is_worth_less() {
+    let role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: { name: caches-admin }\n\
+                rules: [{ apiGroups: [serving.example], resources: [caches], verbs: [\"*\"] }]\n";
+    let binding = "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: { name: a }\n\
+                   roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: caches-admin }\n\
+                   subjects: [{ kind: Group, name: developers }]\n";
+    let severity = |text: &str| by("AI-116", text).0[0].severity;
+    assert_eq!(severity(role), Severity::Low);
+    assert_eq!(severity(&format!("{role}{binding}")), Severity::Medium);
+}
