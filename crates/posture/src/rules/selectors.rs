@@ -194,12 +194,8 @@ fn missed(
     let flat = selector.get("matchLabels").unwrap_or(selector);
     flat.entries().iter().find_map(|entry| {
         let value = entry.value.text()?;
-        let has = |workload: &Workload<'_>| {
-            let labels = &workload.labels;
-            labels
-                .iter()
-                .any(|label| *label == (entry.key.as_str(), value))
-        };
+        let label = (entry.key.as_str(), value);
+        let has = |workload: &Workload<'_>| workload.labels.contains(&label);
         let text = || format!("{}: {value}", entry.key);
         (!neighbors.near(resource).any(has)).then(|| (entry.value.place, text()))
     })
