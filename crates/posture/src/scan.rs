@@ -241,4 +241,4 @@ fn each(kind: Kind, estate: &Estate<'_>, look: fn(&Document, &mut Sink<'_>), sin
 
 // A thousand manifests have some ten thousand.
 const MAX_TOLD: usize = 50_000;
-const MAX_TIME: Duration = Duration::from_secs(120);
+const MAX_TIME: Duration = Duration::from_secs(60);

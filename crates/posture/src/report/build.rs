@@ -164,9 +164,10 @@ fn problems(corpus: &Corpus, judgement: &Judgement, suppressions: &Suppressions)
         column: void.place.column,
         message: void.message.clone(),
     });
+    let first = corpus.files.iter().next();
     let stopped = judgement.stopped.iter().map(|message| Problem {
         kind: ProblemKind::Read,
-        file: String::new(),
+        file: first.map_or_else(String::new, |(_, file)| file.name.to_string()),
         line: 0,
         column: 0,
         message: message.clone(),

@@ -57,7 +57,7 @@ mod tests {
         std::os::unix::fs::symlink(at("absent"), at("dangling")).unwrap();
         rustix::fs::mknodat(
             rustix::fs::CWD,
-            &at("pipe"),
+            at("pipe"),
             rustix::fs::FileType::Fifo,
             rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
             0,
