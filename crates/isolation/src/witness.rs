@@ -84,7 +84,9 @@ pub enum StartWitnessError {
         source: io::Error,
     },
     /// A canary that others could share by accident could not be made, though the host has such objects.
-    #[error("cannot make the canary {what}; `ipcs` and the files of an mqueue mount show who holds how many")]
+    #[error(
+        "cannot make the canary {what}; `ipcs` and the files of an mqueue mount show who holds how many"
+    )]
     MakeShared {
         /// A segment or a queue.
         what: &'static str,

@@ -4,8 +4,8 @@
 
 mod checks;
 mod cli;
-mod rules;
 mod profiles;
+mod rules;
 
 use std::fs;
 use std::path::{Path, PathBuf};

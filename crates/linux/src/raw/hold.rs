@@ -204,14 +204,7 @@ impl HeldQueue {
         attributes.mq_maxmsg = 1;
         attributes.mq_msgsize = 1;
         // SAFETY: the name ends with a zero; the attributes are valid for the length of the call.
-        let queue = unsafe {
-            libc::mq_open(
-                name.as_ptr(),
-                flags,
-                0o666,
-                &raw const attributes,
-            )
-        };
+        let queue = unsafe { libc::mq_open(name.as_ptr(), flags, 0o666, &raw const attributes) };
         if queue < 0 {
             return Err(io::Error::last_os_error());
         }

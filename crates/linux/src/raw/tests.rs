@@ -123,6 +123,6 @@ fn a_killed_starter_leaves_no_segment_and_no_queue() {
             (Ok(_segment), Ok(_queue)) => break,
             made => assert!(started.elapsed() < LIMIT, "{made:?}"),
         }
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -22,12 +22,16 @@ pub fn fuzz_pickle(data: &[u8]) {
     );
     let mut longer = data.to_vec();
     longer.extend(b"cos\nsystem\n.");
-    assert!(pickle::judge(&longer) != Verdict::Safe || is_old_torch(data), "a second pickle was not seen");
+    assert!(
+        pickle::judge(&longer) != Verdict::Safe || is_old_torch(data),
+        "a second pickle was not seen"
+    );
 }
 
 /// Old files of PyTorch end in bytes that no pickle is read from.
 fn is_old_torch(data: &[u8]) -> bool {
-    data.windows(4).any(|bytes| bytes == [0x6c, 0xfc, 0x9c, 0x46])
+    data.windows(4)
+        .any(|bytes| bytes == [0x6c, 0xfc, 0x9c, 0x46])
 }
 
 /// A safetensors file: a sound one is sound to its last byte, and not with one more.
@@ -38,15 +42,25 @@ pub fn fuzz_safetensors(data: &[u8]) {
         let mut longer = data.to_vec();
         longer.push(0);
         let faults = safetensors::faults(&mut Cursor::new(&longer), length(&longer));
-        assert!(!faults.is_empty(), "a byte that belongs to nothing was not seen");
+        assert!(
+            !faults.is_empty(),
+            "a byte that belongs to nothing was not seen"
+        );
     }
 }
 
 /// A GGUF file: a sound one starts as one, and what is taken out of it was in it.
 pub fn fuzz_gguf(data: &[u8]) {
     let header = gguf::read(&mut Cursor::new(data), length(data));
-    assert!(!header.faults.is_empty() || data.starts_with(b"GGUF"), "anything is one");
-    let texts: usize = header.templates.iter().map(|(key, text)| key.len() + text.len()).sum();
+    assert!(
+        !header.faults.is_empty() || data.starts_with(b"GGUF"),
+        "anything is one"
+    );
+    let texts: usize = header
+        .templates
+        .iter()
+        .map(|(key, text)| key.len() + text.len())
+        .sum();
     assert!(texts <= data.len(), "a text from nowhere");
 }
 
@@ -58,7 +72,10 @@ pub fn fuzz_archive(data: &[u8]) {
     };
     for member in members.iter().take(16) {
         if let Ok(bytes) = archive::unpack(&mut source, member, 65_536) {
-            assert!(length(&bytes) == member.size && bytes.len() <= 65_536, "another size");
+            assert!(
+                length(&bytes) == member.size && bytes.len() <= 65_536,
+                "another size"
+            );
         }
     }
 }
@@ -67,7 +84,10 @@ pub fn fuzz_archive(data: &[u8]) {
 pub fn fuzz_template(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     for (start, _) in template::gadgets(&text) {
-        assert!(start < text.len() && text.is_char_boundary(start), "starts nowhere");
+        assert!(
+            start < text.len() && text.is_char_boundary(start),
+            "starts nowhere"
+        );
     }
 }
 
@@ -91,7 +111,14 @@ pub fn fuzz_certificate(data: &[u8]) {
 
 /// A file of any form, under names that lead to each reader.
 pub fn fuzz_model_file(data: &[u8]) {
-    for name in ["model.safetensors", "model.gguf", "model.bin", "model.pkl", "model.npz", "README.md"] {
+    for name in [
+        "model.safetensors",
+        "model.gguf",
+        "model.bin",
+        "model.pkl",
+        "model.npz",
+        "README.md",
+    ] {
         let examined = form::examine(&mut Cursor::new(data), length(data), name);
         assert!(examined.faults.len() <= 16, "too many faults are said");
     }

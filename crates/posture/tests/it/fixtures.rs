@@ -34,7 +34,12 @@ fn files(rule: &str, start: &str) -> Vec<PathBuf> {
 fn lines_found(rule: &str, path: &Path) -> BTreeSet<u32> {
     let mut corpus = Corpus::default();
     input::add(&mut corpus, path);
-    assert!(corpus.errors.is_empty(), "{}: {:?}", path.display(), corpus.errors);
+    assert!(
+        corpus.errors.is_empty(),
+        "{}: {:?}",
+        path.display(),
+        corpus.errors
+    );
     let estate = Estate::of(&corpus.files, &corpus.documents);
     judge(&estate)
         .findings
@@ -62,7 +67,10 @@ fn every_rule_has_fixtures_of_both_kinds() {
         for start in ["fail-", "pass-"] {
             let count = files(rule.id, start).len();
             if count < 2 {
-                faults.push(format!("{}: {count} fixtures `{start}*`, two are wanted", rule.id));
+                faults.push(format!(
+                    "{}: {count} fixtures `{start}*`, two are wanted",
+                    rule.id
+                ));
             }
         }
     }
@@ -77,10 +85,16 @@ fn failing_fixtures_are_found_where_they_say() {
             let found = lines_found(rule.id, &path);
             let text = fs::read(&path).unwrap_or_default();
             let expected = lines_expected(rule.id, &String::from_utf8_lossy(&text));
-            let without_comments = expected.is_empty() && !found.is_empty()
-                && path.extension().is_none_or(|end| end != "yaml" && end != "sh" && end != "toml");
+            let without_comments = expected.is_empty()
+                && !found.is_empty()
+                && path
+                    .extension()
+                    .is_none_or(|end| end != "yaml" && end != "sh" && end != "toml");
             if found != expected && !without_comments || found.is_empty() {
-                faults.push(format!("{}: found on {found:?}, expected on {expected:?}", path.display()));
+                faults.push(format!(
+                    "{}: found on {found:?}, expected on {expected:?}",
+                    path.display()
+                ));
             }
         }
     }

@@ -144,7 +144,9 @@ impl<'bytes> Machine<'bytes> {
             // Texts.
             b'S' | b'V' => {
                 let line = self.raw_line()?;
-                let text = std::str::from_utf8(line).unwrap_or("\\").trim_end_matches('\r');
+                let text = std::str::from_utf8(line)
+                    .unwrap_or("\\")
+                    .trim_end_matches('\r');
                 let text = if code == b'S' {
                     text.trim().trim_matches(['\'', '"'])
                 } else {

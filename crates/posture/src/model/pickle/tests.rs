@@ -28,7 +28,10 @@ fn data_is_safe() {
 #[test]
 fn long_texts_and_numbers_of_the_oldest_protocol_are_data() {
     let long = "x".repeat(100_000);
-    assert_eq!(judge(format!("(lp0\nV{long}\np1\naL{}L\na.", "7".repeat(9000)).as_bytes()), Verdict::Safe);
+    assert_eq!(
+        judge(format!("(lp0\nV{long}\np1\naL{}L\na.", "7".repeat(9000)).as_bytes()),
+        Verdict::Safe
+    );
     assert_eq!(judge(b"V\xe9\n."), Verdict::Safe);
 }
 
