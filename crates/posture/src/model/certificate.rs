@@ -59,8 +59,12 @@ fn moment(bytes: &[u8]) -> Option<(OffsetDateTime, &[u8])> {
     Some((PrimitiveDateTime::new(date, time).assume_utc(), rest))
 }
 
+/// Digits alone: a sign is none, and would make a year before the calendar.
 fn number(digits: &[u8]) -> Option<i32> {
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    digits
+        .iter()
+        .all(u8::is_ascii_digit)
+        .then(|| std::str::from_utf8(digits).ok()?.parse().ok())?
 }
 
 const SEQUENCE: u8 = 0x30;
