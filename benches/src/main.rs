@@ -28,8 +28,15 @@ fn main() -> anyhow::Result<()> {
             lines.extend(report::measure(row));
         }
     }
-    if let Some(path) = write.filter(|_| wanted.is_empty()) {
-        std::fs::write(&path, report::page(&lines)?)?;
+    if let Some(path) = write {
+        // Rows that were not asked for keep their lines.
+        let old = std::fs::read_to_string(&path).unwrap_or_default();
+        let kept = if wanted.is_empty() {
+            Vec::new()
+        } else {
+            report::kept(&old, &lines)
+        };
+        std::fs::write(&path, report::page(&kept, &lines)?)?;
     }
     Ok(())
 }

@@ -120,17 +120,32 @@ pub(crate) fn measure(row: &Row) -> Vec<Line> {
     }
 }
 
+/// The lines of the table in `page` that `lines` do not measure again.
+pub(crate) fn kept<'page>(page: &'page str, lines: &[Line]) -> Vec<&'page str> {
+    let again = |row: &str| {
+        lines.iter().any(|line| {
+            let mut cells = row.split('|').map(str::trim).skip(1);
+            (cells.next(), cells.nth(1)) == (Some(line.what.as_str()), Some(line.peer.as_str()))
+        })
+    };
+    page.lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| what |"))
+        .filter(|line| !again(line))
+        .collect()
+}
+
 /// The page for docs/reference.
-pub(crate) fn page(lines: &[Line]) -> anyhow::Result<String> {
+pub(crate) fn page(kept: &[&str], lines: &[Line]) -> anyhow::Result<String> {
     let mut page = String::from(
         "# Bench\n\nWritten by `cargo xtask bench`. Ours and the peer ran alternately on the same work; \
-         the ratio is the promise,\nthe absolute numbers belong to this one machine.\n\n",
+         the ratio is the promise,\nthe absolute numbers belong to this one machine. \
+         `cargo xtask bench ROW` measures one row again and leaves the others.\n\n",
     );
     let date = Command::new("date").arg("+%Y-%m-%d").output()?;
     let kernel = Command::new("uname").arg("-sr").output()?;
     writeln!(
         page,
-        "- date: {}",
+        "- date of the last row: {}",
         String::from_utf8_lossy(&date.stdout).trim()
     )?;
     writeln!(page, "- machine: {}", machine())?;
@@ -141,6 +156,9 @@ pub(crate) fn page(lines: &[Line]) -> anyhow::Result<String> {
     )?;
     page.push_str("| what | ours | peer | theirs | ratio | bar | reached |\n");
     page.push_str("|---|---|---|---|---|---|---|\n");
+    for row in kept {
+        writeln!(page, "{row}")?;
+    }
     for line in lines {
         writeln!(
             page,
