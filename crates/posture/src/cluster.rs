@@ -327,6 +327,14 @@ pub struct Policies<'estate> {
     pub egress: Vec<&'estate Resource<'estate>>,
 }
 
+/// Whether policies of this kind hold pods of every namespace.
+fn is_cluster_wide(kind: &str) -> bool {
+    matches!(
+        kind,
+        "CiliumClusterwideNetworkPolicy" | "GlobalNetworkPolicy"
+    )
+}
+
 /// The Kubernetes, Cilium and Calico policies that select a workload.
 #[must_use]
 pub fn policies<'estate>(
@@ -334,15 +342,10 @@ pub fn policies<'estate>(
     workload: &Workload<'_>,
 ) -> Policies<'estate> {
     let mut found = Policies::default();
-    let all = estate.index.kinds(POLICIES);
-    for policy in all.into_iter().filter_map(|at| estate.resources.get(at)) {
-        let cluster_wide = matches!(
-            policy.kind,
-            "CiliumClusterwideNetworkPolicy" | "GlobalNetworkPolicy"
-        );
-        if !(cluster_wide || same_namespace(policy, &workload.resource)) {
-            continue;
-        }
+    let near = estate
+        .index
+        .policies(workload.resource.namespace_or_default());
+    for policy in near.into_iter().filter_map(|at| estate.resources.get(at)) {
         let Some(spec) = policy.node.get("spec") else {
             continue;
         };

@@ -3,8 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::{POLICIES, is_cluster_wide};
 use crate::kubernetes::pairs;
-use crate::node::Node;
+use crate::node::{Node, is_unresolved};
 use crate::workload::Resource;
 
 /// Positions in the list of resources.
@@ -15,6 +16,10 @@ pub(crate) struct Index<'tree> {
     services: HashMap<(&'tree str, &'tree str), Vec<usize>>,
     /// Routes with their back ends, by the name of the service.
     routes: HashMap<&'tree str, Vec<(usize, &'tree Node)>>,
+    /// Policies of one namespace each, by its name.
+    policies: HashMap<&'tree str, Vec<usize>>,
+    /// Policies of the whole cluster, and of a namespace that is not known yet.
+    policies_anywhere: Vec<usize>,
 }
 
 impl<'tree> Index<'tree> {
@@ -29,6 +34,7 @@ impl<'tree> Index<'tree> {
                 }
             }
             index.route(at, resource);
+            index.policy(at, resource);
         }
         index
     }
@@ -55,6 +61,29 @@ impl<'tree> Index<'tree> {
                 }
             }
         });
+    }
+
+    fn policy(&mut self, at: usize, resource: &Resource<'tree>) {
+        if !POLICIES.contains(&resource.kind) {
+            return;
+        }
+        let namespace = resource.namespace.unwrap_or("default");
+        if is_cluster_wide(resource.kind) || is_unresolved(namespace) {
+            self.policies_anywhere.push(at);
+        } else {
+            self.policies.entry(namespace).or_default().push(at);
+        }
+    }
+
+    /// The policies that may hold pods of `namespace`, in order; all of them when that is not known yet.
+    pub(crate) fn policies(&self, namespace: &str) -> Vec<usize> {
+        if is_unresolved(namespace) {
+            return self.kinds(POLICIES);
+        }
+        let own = self.policies.get(namespace).into_iter().flatten();
+        let mut found: Vec<usize> = own.chain(&self.policies_anywhere).copied().collect();
+        found.sort_unstable();
+        found
     }
 
     /// The resources of a kind, in order.
