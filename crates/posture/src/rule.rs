@@ -176,8 +176,9 @@ impl<'out> Sink<'out> {
     }
 
     /// Says whose the next findings are. Container and workload checks are told before they look.
-    pub fn about(&mut self, resource: impl Into<String>) -> &mut Self {
-        self.resource = resource.into();
+    pub fn about(&mut self, resource: impl AsRef<str>) -> &mut Self {
+        self.resource.clear();
+        self.resource.push_str(resource.as_ref());
         self
     }
 

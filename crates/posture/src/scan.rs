@@ -7,7 +7,7 @@ use crate::compose;
 use crate::estate::{Document, Estate, Kind};
 use crate::place::{FileId, Files, Place};
 use crate::rule::{Case, Check, Finding, NotEvaluable, Rule, Sink};
-use crate::workload::Workload;
+use crate::workload::{Container, Workload};
 use crate::yaml::{self, ReadYamlError};
 
 /// What was read and could be understood.
@@ -161,9 +161,11 @@ impl Judgement {
 pub fn judge(estate: &Estate<'_>) -> Judgement {
     let started = Instant::now();
     let mut judgement = Judgement::default();
+    // Every rule names every container: the names are put together once.
+    let titles: Vec<Titles> = estate.workloads.iter().map(Titles::of).collect();
     for rule in catalogue::all() {
         if judgement.goes_on(started) {
-            judge_by(rule, estate, &mut judgement, started);
+            judge_by(rule, estate, &titles, &mut judgement, started);
         }
     }
     judgement.findings.sort_by(|one, other| {
@@ -178,15 +180,38 @@ pub fn judge(estate: &Estate<'_>) -> Judgement {
     judgement
 }
 
-fn judge_by(rule: &'static Rule, estate: &Estate<'_>, into: &mut Judgement, started: Instant) {
+/// What reports call a workload and its containers, in their order.
+struct Titles {
+    workload: String,
+    containers: Vec<String>,
+}
+
+impl Titles {
+    fn of(workload: &Workload<'_>) -> Self {
+        let title = workload.resource.title();
+        let container = |one: &Container<'_>| format!("{title}/{}", one.name);
+        Self {
+            containers: workload.containers.iter().map(container).collect(),
+            workload: title,
+        }
+    }
+}
+
+fn judge_by(
+    rule: &'static Rule,
+    estate: &Estate<'_>,
+    titles: &[Titles],
+    into: &mut Judgement,
+    started: Instant,
+) {
     for check in rule.checks {
         // Looked at after each workload: one has a bounded number of containers worth speaking of.
         if let Check::Container(_) | Check::Workload(_) = check {
-            for workload in &estate.workloads {
+            for (workload, titles) in estate.workloads.iter().zip(titles) {
                 if !into.goes_on(started) {
                     return;
                 }
-                by_workload(rule, check, workload, estate, into);
+                by_workload(rule, check, (workload, titles), estate, into);
             }
             continue;
         }
@@ -207,15 +232,15 @@ fn judge_by(rule: &'static Rule, estate: &Estate<'_>, into: &mut Judgement, star
 fn by_workload(
     rule: &'static Rule,
     check: &Check,
-    workload: &Workload<'_>,
+    (workload, titles): (&Workload<'_>, &Titles),
     estate: &Estate<'_>,
     into: &mut Judgement,
 ) {
     let mut sink = Sink::new(rule, &mut into.findings, &mut into.not_evaluable);
     match check {
         Check::Container(look) => {
-            for container in &workload.containers {
-                sink.about(format!("{}/{}", workload.resource.title(), container.name));
+            for (container, title) in workload.containers.iter().zip(&titles.containers) {
+                sink.about(title);
                 let case = Case {
                     container,
                     workload,
@@ -225,7 +250,7 @@ fn by_workload(
             }
         }
         Check::Workload(look) => {
-            sink.about_resource(&workload.resource);
+            sink.about(&titles.workload);
             look(workload, estate, &mut sink);
         }
         Check::Estate(_) | Check::Image(_) | Check::Toolkit(_) | Check::Model(_) => {}
