@@ -48,7 +48,12 @@ impl Line {
             ours: format!("{ours:.2} {unit}"),
             peer: peer.to_owned(),
             theirs: format!("{theirs:.2} {unit}"),
-            ratio: format!("{ratio:.2}"),
+            // A hundredth must show on which side of its bar it is.
+            ratio: if ratio < 0.1 {
+                format!("{ratio:.4}")
+            } else {
+                format!("{ratio:.2}")
+            },
             bar: format!("at most {at_most} x"),
             held: Some(ratio <= at_most),
         }

@@ -78,18 +78,8 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Line>> {
     ])
 }
 
-/// The files of the corpus that both can read, by kind.
-const KINDS: &[&str] = &[
-    "pod",
-    "deployment",
-    "statefulset",
-    "daemonset",
-    "job",
-    "cronjob",
-    "replicaset",
-    "rbac",
-    "network-policy",
-    "ingress",
+/// The kinds of operators in the corpus that checkov can read as well.
+const OPERATORS: &[&str] = &[
     "inferenceservice",
     "servingruntime",
     "clusterservingruntime",
@@ -112,7 +102,7 @@ fn manifests() -> anyhow::Result<Vec<Manifest>> {
     let corpus = checkout().join("crates/posture/corpus");
     let mut found = Vec::new();
     for half in ["good", "bad"] {
-        for kind in KINDS {
+        for kind in accuracy::CORE.iter().chain(OPERATORS) {
             let directory = corpus.join(half).join(kind);
             let mut paths: Vec<PathBuf> = fs::read_dir(&directory)
                 .with_context(|| directory.display().to_string())?

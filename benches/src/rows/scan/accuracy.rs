@@ -180,7 +180,7 @@ kept, not an estimate for files that nobody here has seen. checkov knows no kind
 them.\n";
 
 /// The kinds that checkov has checks for.
-const CORE: &[&str] = &[
+pub(super) const CORE: &[&str] = &[
     "pod",
     "deployment",
     "statefulset",
